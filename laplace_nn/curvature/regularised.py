@@ -1,0 +1,168 @@
+"""A = scale·H + Λ in factored form, held in weight space or in function space.
+
+Both are whitened by the prior, A = Λ^½ (I + B) Λ^½, so that precisions of very different size
+(a pruned group beside a free one) cost no digits. With FᵀF = H, Woodbury's identity and the
+matrix determinant lemma give the same numbers from the N·R x N·R Gram matrix F Λ⁻¹ Fᵀ.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
+
+from laplace_nn.linalg import cholesky
+from laplace_nn.network import LayerwiseJacobian
+from laplace_nn.priors import GaussianPrior
+
+__all__ = ["FunctionSpace", "Regularised", "WeightSpace"]
+
+
+@dataclass(frozen=True)
+class WeightSpace:
+    """A = scale·H + Λ by the Cholesky factor of its whitened P x P form.
+
+    L Lᵀ = I + scale·Λ^-½ H Λ^-½ (PRML 5.166 and its inverse, for any diagonal Λ).
+
+    Parameters
+    ----------
+    hessian : ndarray of shape (P, P)
+        H, symmetric.
+    prior : GaussianPrior
+        Λ.
+    scale : float
+        Noise precision, or 1.
+    """
+
+    hessian: np.ndarray
+    prior: GaussianPrior
+    scale: float
+
+    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "WeightSpace":
+        """Other hyperparameters, H as it is."""
+        return replace(self, prior=prior, scale=scale)
+
+    @cached_property
+    def factor(self) -> np.ndarray:
+        """L, lower triangular (P, P)."""
+        root = 1.0 / np.sqrt(self.prior.precision)
+        whitened = self.hessian * (self.scale * root[:, None])
+        whitened *= root
+        whitened.flat[:: len(root) + 1] += 1.0
+        try:
+            return cholesky(whitened, "The precision A = scale*H + Lambda")
+        except np.linalg.LinAlgError:
+            return cholesky(
+                whitened, "The precision A = scale*H + Lambda", refused=self.precision()
+            )
+
+    def precision(self) -> np.ndarray:
+        """A, (P, P)."""
+        A = self.scale * self.hessian
+        A.flat[:: len(A) + 1] += self.prior.precision
+        return A
+
+    @cached_property
+    def logdet(self) -> float:
+        """ln det A."""
+        whitened = 2.0 * np.sum(np.log(np.diag(self.factor)))
+        return float(np.sum(np.log(self.prior.precision)) + whitened)
+
+    def half_solve(self, V: np.ndarray) -> np.ndarray:
+        """L⁻¹ Λ^-½ V for V (P, S), so that VᵀA⁻¹V is its square."""
+        root = 1.0 / np.sqrt(self.prior.precision)
+        return solve_triangular(self.factor, root[:, None] * V, lower=True, check_finite=False)
+
+    def solve(self, V: np.ndarray) -> np.ndarray:
+        """A⁻¹ V for V (P,) or (P, S)."""
+        root = (1.0 / np.sqrt(self.prior.precision)).reshape(-1, *[1] * (V.ndim - 1))
+        return root * cho_solve((self.factor, True), root * V, check_finite=False)
+
+    @cached_property
+    def shrinkage(self) -> np.ndarray:
+        """λ_i (A⁻¹)_ii of every weight, (P,): between 0 (data) and 1 (prior) where H ≥ 0."""
+        identity = np.eye(len(self.factor))
+        inverse = solve_triangular(
+            self.factor, identity, lower=True, overwrite_b=True, check_finite=False
+        )
+        return np.einsum("ij,ij->j", inverse, inverse)
+
+    def n_effective_params(self) -> np.ndarray:
+        """γ_g = n_g - α_g tr_g A⁻¹ = Σ_{i∈g} (1 - λ_i (A⁻¹)_ii), (G,)."""
+        prior = self.prior
+        return np.bincount(prior.groups, weights=1.0 - self.shrinkage, minlength=prior.n_groups)
+
+
+@dataclass(frozen=True)
+class FunctionSpace:
+    """A = scale·FᵀF + Λ by the Cholesky factor of its N·R x N·R form.
+
+    L Lᵀ = I + scale·F Λ⁻¹ Fᵀ; A⁻¹ = Λ⁻¹ - scale·Λ⁻¹Fᵀ (L Lᵀ)⁻¹ F Λ⁻¹.
+
+    Parameters
+    ----------
+    jacobian : LayerwiseJacobian
+        F, (N, R, P).
+    grams : ndarray of shape (G, N·R, N·R)
+        F_g F_gᵀ of every prior group: new precisions cost a sum.
+    prior : GaussianPrior
+        Λ.
+    scale : float
+        Noise precision, or 1.
+    """
+
+    jacobian: LayerwiseJacobian
+    grams: np.ndarray
+    prior: GaussianPrior
+    scale: float
+
+    @classmethod
+    def from_factor(
+        cls, jacobian: LayerwiseJacobian, prior: GaussianPrior, scale: float
+    ) -> "FunctionSpace":
+        """Gram matrices of F under the prior's groups."""
+        return cls(jacobian, jacobian.group_grams(prior.groups, prior.n_groups), prior, scale)
+
+    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "FunctionSpace":
+        """Other hyperparameters over the same groups, the Gram matrices as they are."""
+        if np.array_equal(prior.groups, self.prior.groups):
+            return replace(self, prior=prior, scale=scale)
+        return FunctionSpace.from_factor(self.jacobian, prior, scale)
+
+    @cached_property
+    def factor(self) -> np.ndarray:
+        """L, lower triangular (N·R, N·R)."""
+        kernel = np.tensordot(self.scale / self.prior.precisions, self.grams, axes=1)
+        kernel.flat[:: len(kernel) + 1] += 1.0
+        return cholesky(kernel, "The function-space precision I + scale*F Lambda^-1 F^T")
+
+    @cached_property
+    def logdet(self) -> float:
+        """ln det A, by the matrix determinant lemma."""
+        inner = 2.0 * np.sum(np.log(np.diag(self.factor)))
+        return float(np.sum(np.log(self.prior.precision)) + inner)
+
+    def solve(self, V: np.ndarray) -> np.ndarray:
+        """A⁻¹ V for V (P,) or (P, S)."""
+        precision = self.prior.precision
+        prior_part = V.T / precision  # (S, P)
+        inner = self.jacobian.matvec(prior_part)  # (S, N, R)
+        flat = inner.reshape(*inner.shape[:-2], -1).T
+        solved = cho_solve((self.factor, True), flat, check_finite=False).T
+        back = self.jacobian.rmatvec(solved.reshape(inner.shape))
+        return (prior_part - self.scale * back / precision).T
+
+    def half_solve_gram(self, cross: np.ndarray) -> np.ndarray:
+        """√scale·L⁻¹ cross for cross (N·R, S)."""
+        return np.sqrt(self.scale) * solve_triangular(
+            self.factor, cross, lower=True, check_finite=False
+        )
+
+    def n_effective_params(self) -> np.ndarray:
+        """γ_g = tr[(I + scale·F Λ⁻¹ Fᵀ)⁻¹ scale·F_g F_gᵀ / α_g], (G,)."""
+        inverse = cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
+        overlap = np.einsum("gij,ij->g", self.grams, inverse)
+        return self.scale * overlap / self.prior.precisions
+
+
+Regularised = WeightSpace | FunctionSpace

@@ -1,0 +1,80 @@
+"""Dense linear algebra that explains itself when it fails (numpy and scipy only)."""
+
+import numpy as np
+from scipy import linalg
+
+__all__ = ["NotPositiveDefiniteError", "cholesky"]
+
+
+class NotPositiveDefiniteError(np.linalg.LinAlgError):
+    """A precision matrix has an eigenvalue that is not positive, so it is no precision.
+
+    Attributes
+    ----------
+    smallest_eigenvalue : float
+        The smallest eigenvalue of the matrix that was refused.
+    """
+
+    def __init__(self, name: str, smallest_eigenvalue: float) -> None:
+        self.smallest_eigenvalue = smallest_eigenvalue
+        super().__init__(
+            f"{name} is not positive definite: its smallest eigenvalue is "
+            f"{smallest_eigenvalue:.6g}. Usual causes: the weights are not at a minimum (train "
+            "on: see the gradient norm of the MAPResult), the prior precision is too small for "
+            "directions that the data leave free, or two hidden units are duplicates. Use the "
+            "outer products (GGN), which are never negative, or PositivePart(curvature), which "
+            "drops the negative eigenvalues in the open."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_error, (str(self), self.smallest_eigenvalue)
+
+
+def _rebuild_error(message: str, smallest_eigenvalue: float) -> NotPositiveDefiniteError:
+    error = NotPositiveDefiniteError.__new__(NotPositiveDefiniteError)
+    np.linalg.LinAlgError.__init__(error, message)
+    error.smallest_eigenvalue = smallest_eigenvalue
+    return error
+
+
+def cholesky(matrix: np.ndarray, name: str, refused: np.ndarray | None = None) -> np.ndarray:
+    """Lower Cholesky factor L of a symmetric matrix, L Lᵀ = matrix.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n, n)
+        Symmetric; its lower triangle is read.
+    name : str
+        What the matrix is called in the error.
+    refused : ndarray of shape (n, n), optional
+        The matrix whose smallest eigenvalue the error shall carry, where ``matrix`` is a scaled
+        form of it.
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+        Lower triangular.
+
+    Raises
+    ------
+    ValueError
+        If the matrix holds a NaN or an infinity.
+    NotPositiveDefiniteError
+        If it is not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.linalg import cholesky
+    >>> cholesky(np.array([[4.0]]), "A")
+    array([[2.]])
+    """
+    if not np.isfinite(matrix).all():
+        raise ValueError(
+            f"{name} holds a NaN or an infinity: the weights or the inputs have overflowed."
+        )
+    try:
+        return linalg.cholesky(matrix, lower=True, check_finite=False)
+    except linalg.LinAlgError:
+        eigenvalues = np.linalg.eigvalsh(matrix if refused is None else refused)
+        raise NotPositiveDefiniteError(name, float(eigenvalues[0])) from None

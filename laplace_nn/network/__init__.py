@@ -1,0 +1,29 @@
+"""Ground floor: the network and its derivative passes (numpy and scipy only)."""
+
+from laplace_nn.network.activations import (
+    Activation,
+    identity,
+    logistic,
+    relu,
+    softplus,
+    tanh,
+)
+from laplace_nn.network.jacobian import LayerwiseJacobian, jacobian
+from laplace_nn.network.mlp import MLP, Tape
+from laplace_nn.network.passes import jvp, rvjp, vjp
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "LayerwiseJacobian",
+    "Tape",
+    "identity",
+    "jacobian",
+    "jvp",
+    "logistic",
+    "relu",
+    "rvjp",
+    "softplus",
+    "tanh",
+    "vjp",
+]

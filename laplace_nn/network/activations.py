@@ -1,0 +1,90 @@
+"""Hidden-unit activations h(a) with h'(a) and h''(a), as functions of the pre-activation.
+
+Derivatives written in terms of the output z = h(a) (``1 - z**2`` for tanh) cannot express
+h'' for every activation; in terms of a they always can (PRML 5.48, 5.59).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+__all__ = ["Activation", "identity", "logistic", "relu", "softplus", "tanh"]
+
+ArrayFunction = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function and its first two derivatives.
+
+    z = h(a), h'(a) and h''(a), each applied elementwise to the pre-activation a.
+
+    Parameters
+    ----------
+    name : str
+        What the activation is called in messages and tables.
+    value, first, second : callable
+        h, h' and h'': an array of any shape in, an array of that shape out.
+    odd : bool, default=False
+        Whether h(-a) = -h(a). A hidden unit of an odd activation can have the signs of all
+        its weights flipped without changing the network (PRML 5.1.1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.network import tanh
+    >>> tanh.first(np.array([0.0]))
+    array([1.])
+    """
+
+    name: str
+    value: ArrayFunction
+    first: ArrayFunction
+    second: ArrayFunction
+    odd: bool = False
+
+
+def _tanh_first(a: np.ndarray) -> np.ndarray:
+    z = np.tanh(a)
+    return 1.0 - z * z
+
+
+def _tanh_second(a: np.ndarray) -> np.ndarray:
+    z = np.tanh(a)
+    return -2.0 * z * (1.0 - z * z)
+
+
+def _logistic_first(a: np.ndarray) -> np.ndarray:
+    # s(a) s(-a) keeps its digits where 1 - s(a) would lose them.
+    return expit(a) * expit(-a)
+
+
+def _logistic_second(a: np.ndarray) -> np.ndarray:
+    # s'(a) (1 - 2 s(a)) and 1 - 2 s(a) = -tanh(a / 2).
+    return -_logistic_first(a) * np.tanh(0.5 * a)
+
+
+def _relu(a: np.ndarray) -> np.ndarray:
+    return np.maximum(a, 0.0)
+
+
+def _step(a: np.ndarray) -> np.ndarray:
+    # The subgradient at the kink is taken as 0.
+    return (a > 0.0).astype(np.float64)
+
+
+def _softplus(a: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, a)
+
+
+def _identity(a: np.ndarray) -> np.ndarray:
+    return a
+
+
+tanh = Activation("tanh", np.tanh, _tanh_first, _tanh_second, odd=True)
+logistic = Activation("logistic", expit, _logistic_first, _logistic_second)
+relu = Activation("relu", _relu, _step, np.zeros_like)
+softplus = Activation("softplus", _softplus, expit, _logistic_first)
+identity = Activation("identity", _identity, np.ones_like, np.zeros_like, odd=True)

@@ -1,0 +1,244 @@
+"""The network's Jacobian in factored form, layer by layer: J_n = S_l ⊗ z_{l-1}.
+
+A row's derivative with respect to a weight matrix is the outer product of a signal and an
+activation, so the N·K x P matrix is never needed to multiply with it: products cost a pass,
+and Gram matrices cost one product of signals times one product of activations a layer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from laplace_nn.network.mlp import MLP, Tape
+
+__all__ = ["LayerwiseJacobian", "Rectangle", "jacobian", "rectangles"]
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Weights of one layer and one group that form a rectangle: units x columns.
+
+    Column ``n_in`` of a layer stands for its bias, whose input is the constant 1.
+    """
+
+    group: int
+    layer: int
+    units: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+def _layer_rectangles(layer: int, groups: np.ndarray) -> Iterator[Rectangle]:
+    """Rectangles that cover a layer's (n_out, n_in + 1) group labels without overlap."""
+    for group in np.unique(groups):
+        members = groups == group
+        patterns, owner = np.unique(members, axis=0, return_inverse=True)
+        for index, pattern in enumerate(patterns):
+            if pattern.any():
+                units = np.flatnonzero(owner.ravel() == index)
+                yield Rectangle(
+                    int(group),
+                    layer,
+                    tuple(units.tolist()),
+                    tuple(np.flatnonzero(pattern).tolist()),
+                )
+
+
+@lru_cache(maxsize=32)
+def _cached_rectangles(mlp: MLP, labels: bytes) -> tuple[Rectangle, ...]:
+    groups = np.frombuffer(labels, dtype=np.intp)
+    found: list[Rectangle] = []
+    for layer, (W, b) in enumerate(mlp.unpack(groups)):
+        found.extend(_layer_rectangles(layer, np.column_stack([W, b])))
+    return tuple(found)
+
+
+def rectangles(mlp: MLP, groups: np.ndarray) -> tuple[Rectangle, ...]:
+    """Cut weight groups into rectangles, on which a Gram matrix is (S Sᵀ) ∘ (z zᵀ).
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    groups : ndarray of int, shape (P,)
+        The group of every weight.
+
+    Returns
+    -------
+    tuple of Rectangle
+        Non-overlapping, covering every weight once.
+    """
+    return _cached_rectangles(mlp, np.ascontiguousarray(groups, dtype=np.intp).tobytes())
+
+
+@dataclass(frozen=True)
+class LayerwiseJacobian:
+    """Rows of R linear functionals of the weights each, held as signals and activations.
+
+    J_n[r, (l, j, i)] = S_l[n, r, j] z_{l-1}[n, i] (PRML 5.53 with the outputs in place of E).
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    signals : tuple of ndarray, each (N, R, n_out)
+        S_l, the derivative of the R outputs with respect to layer l's pre-activations.
+    activations : tuple of ndarray, each (N, n_in)
+        The input of every layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.network import MLP, jacobian
+    >>> mlp, theta = MLP((1, 1)), np.array([2.0, 0.5])
+    >>> jacobian(mlp, theta, mlp.forward(theta, np.array([[3.0]]))).dense()
+    array([[[3., 1.]]])
+    """
+
+    mlp: MLP
+    signals: tuple[np.ndarray, ...]
+    activations: tuple[np.ndarray, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, R, P)."""
+        n_rows, n_functionals, _ = self.signals[0].shape
+        return n_rows, n_functionals, self.mlp.n_params
+
+    def __getitem__(self, rows: slice) -> "LayerwiseJacobian":
+        """The same functionals for a slice of the rows."""
+        return replace(
+            self,
+            signals=tuple(S[rows] for S in self.signals),
+            activations=tuple(z[rows] for z in self.activations),
+        )
+
+    def dense(self) -> np.ndarray:
+        """The whole array, (N, R, P)."""
+        out = np.empty(self.shape)
+        n_rows, n_functionals, _ = self.shape
+        for (weights, biases), shape, S, z in self._layers():
+            view = out[:, :, weights].reshape(n_rows, n_functionals, *shape)
+            np.multiply(S[..., None], z[:, None, None, :], out=view)  # (N, R, n_out, n_in)
+            out[:, :, biases] = S
+        return out
+
+    def matvec(self, v: np.ndarray) -> np.ndarray:
+        """J v for v (..., P), as (..., N, R)."""
+        result: np.ndarray | float = 0.0
+        for (V, c), S, z in zip(
+            self.mlp.unpack(v), self.signals, self.activations, strict=True
+        ):
+            moved = z @ V.swapaxes(-1, -2) + c[..., None, :]  # (..., N, n_out)
+            result = result + (S @ moved[..., None])[..., 0]
+        return np.asarray(result)
+
+    def rmatvec(self, u: np.ndarray) -> np.ndarray:
+        """Jᵀ u for u (..., N, R), as (..., P)."""
+        layers = []
+        for S, z in zip(self.signals, self.activations, strict=True):
+            delta = (u[..., None, :] @ S)[..., 0, :]  # (..., N, n_out)
+            layers.append((delta.swapaxes(-1, -2) @ z, delta.sum(axis=-2)))
+        return self.mlp.pack(layers)
+
+    def group_grams(
+        self, groups: np.ndarray, n_groups: int, other: "LayerwiseJacobian | None" = None
+    ) -> np.ndarray:
+        """J_g J'_gᵀ for every weight group g, never forming J.
+
+        Σ over a group's rectangles of (S Sᵀ) ∘ (z zᵀ).
+
+        Parameters
+        ----------
+        groups : ndarray of int, shape (P,)
+            The group of every weight.
+        n_groups : int
+            Number of groups, G.
+        other : LayerwiseJacobian, optional
+            J'; J itself if not given.
+
+        Returns
+        -------
+        ndarray of shape (G, N·R, N'·R')
+            One Gram matrix a group.
+        """
+        right = self if other is None else other
+        (n, r, _), (m, s, _) = self.shape, right.shape
+        grams = np.zeros((n_groups, n, r, m, s))
+        signal_products: dict[tuple[int, tuple[int, ...]], np.ndarray] = {}
+        for part in rectangles(self.mlp, groups):
+            key = (part.layer, part.units)
+            if key not in signal_products:
+                # Rectangles of one layer follow each other; older products are not needed.
+                signal_products = {k: v for k, v in signal_products.items() if k[0] == part.layer}
+                left_s, right_s = self._signals(part), right._signals(part)
+                product = left_s.reshape(n * r, -1) @ right_s.reshape(m * s, -1).T
+                signal_products[key] = product.reshape(n, r, m, s)
+            inputs = self._inputs(part) @ right._inputs(part).T  # (N, N')
+            grams[part.group] += signal_products[key] * inputs[:, None, :, None]
+        return grams.reshape(n_groups, n * r, m * s)
+
+    def row_grams(self, variances: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """J_n diag(variances of the groups) J_nᵀ of every row, (N, R, R)."""
+        n_rows, n_functionals, _ = self.shape
+        result = np.zeros((n_rows, n_functionals, n_functionals))
+        for part in rectangles(self.mlp, groups):
+            S, z = self._signals(part), self._inputs(part)
+            size = variances[part.group] * np.einsum("ni,ni->n", z, z)
+            result += (S @ S.swapaxes(-1, -2)) * size[:, None, None]
+        return result
+
+    def _layers(
+        self,
+    ) -> Iterator[tuple[tuple[slice, slice], tuple[int, int], np.ndarray, np.ndarray]]:
+        return zip(
+            self.mlp.slices, self.mlp.layer_shapes, self.signals, self.activations, strict=True
+        )
+
+    def _signals(self, part: Rectangle) -> np.ndarray:
+        S = self.signals[part.layer]
+        return S if len(part.units) == S.shape[-1] else S[..., list(part.units)]
+
+    def _inputs(self, part: Rectangle) -> np.ndarray:
+        z = self.activations[part.layer]
+        n_in = z.shape[1]
+        columns = [column for column in part.columns if column < n_in]
+        chosen = z if len(columns) == n_in else z[:, columns]
+        if n_in in part.columns:
+            chosen = np.column_stack([chosen, np.ones(len(z))])
+        return chosen
+
+
+def jacobian(
+    mlp: MLP, theta: np.ndarray, tape: Tape, functionals: np.ndarray | None = None
+) -> LayerwiseJacobian:
+    """Backpropagate R functionals of the outputs, keeping every layer's signals.
+
+    S_L = the functionals, S_l = (S_{l+1} W_{l+1}) ∘ h'(a_l).
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    theta : ndarray of shape (P,)
+        Its weights.
+    tape : Tape
+        The forward pass of the rows at ``theta``.
+    functionals : ndarray of shape (N, R, K), optional
+        What to differentiate: the outputs themselves (the identity) if not given; with a root
+        of the output Hessian, Rᵀ R = M, the result is F with FᵀF = Σ J_nᵀ M_n J_n.
+
+    Returns
+    -------
+    LayerwiseJacobian
+        In factored form.
+    """
+    n_rows, n_outputs = tape.outputs.shape
+    if functionals is None:
+        functionals = np.broadcast_to(np.eye(n_outputs), (n_rows, n_outputs, n_outputs))
+    signals = [functionals]
+    layers = mlp.unpack(theta)
+    for index in range(mlp.n_layers - 1, 0, -1):
+        signals.append((signals[-1] @ layers[index][0]) * tape.slopes[index - 1][:, None, :])
+    return LayerwiseJacobian(mlp, tuple(signals[::-1]), tape.activations)

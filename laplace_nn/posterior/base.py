@@ -1,0 +1,85 @@
+"""The verbs of a Gaussian posterior over the weights."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+
+from laplace_nn.network import LayerwiseJacobian
+from laplace_nn.priors import GaussianPrior
+from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
+
+__all__ = ["GaussianPosterior"]
+
+
+class GaussianPosterior(ABC):
+    """N(theta_map, A⁻¹) with A = scale·H + Λ (PRML 5.164-5.167).
+
+    A frozen value: new hyperparameters make a new posterior, and H is not computed again.
+    """
+
+    theta_map: np.ndarray
+
+    @property
+    @abstractmethod
+    def prior(self) -> GaussianPrior:
+        """The prior whose precision is Λ."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """Factor of the curvature: the noise precision β, or 1."""
+
+    @property
+    @abstractmethod
+    def logdet_precision(self) -> float:
+        """ln det A."""
+
+    @abstractmethod
+    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "GaussianPosterior":
+        """The posterior under other precisions and noise, at the same weights."""
+
+    @abstractmethod
+    def solve(self, V: np.ndarray) -> np.ndarray:
+        """A⁻¹ V for V (P,) or (P, S)."""
+
+    @abstractmethod
+    def variance(self) -> np.ndarray:
+        """diag A⁻¹, (P,)."""
+
+    @abstractmethod
+    def n_effective_params(self) -> np.ndarray:
+        """γ_g, the number of weights of each prior group that the data determine, (G,).
+
+        γ_g = n_g - α_g tr_g A⁻¹ (PRML 3.91 and 5.179, with groups).
+        """
+
+    @abstractmethod
+    def functional_covariance(
+        self, jacobian: LayerwiseJacobian, joint: bool = False
+    ) -> np.ndarray:
+        """Covariance of linear functionals of the weights, J A⁻¹ Jᵀ (PRML 5.173).
+
+        Parameters
+        ----------
+        jacobian : LayerwiseJacobian
+            J, (n, K, P).
+        joint : bool, default=False
+            Whether the rows' covariances with each other are wanted too.
+
+        Returns
+        -------
+        ndarray of shape (n, K, K), or (n·K, n·K) where joint
+            In the outputs' squared units.
+        """
+
+    @abstractmethod
+    def sample(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws of the weights, (n_samples, P)."""
+
+
+def in_blocks(jacobian: LayerwiseJacobian, row_bytes: int) -> Iterator[LayerwiseJacobian]:
+    """A Jacobian cut along its rows by the memory budget."""
+    size = max(1, DEFAULT_MEMORY_BUDGET // max(1, row_bytes))
+    for start in range(0, jacobian.shape[0], size):
+        yield jacobian[start : start + size]

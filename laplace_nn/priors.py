@@ -1,0 +1,183 @@
+"""Gaussian priors over the weights, with one precision a group of weights.
+
+A prior sees weights and never data. The functions below build the usual groups for a network;
+any other grouping is an integer array of P labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from laplace_nn.network import MLP
+
+__all__ = ["GaussianPrior", "ard", "by_kind", "by_layer", "single"]
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """A zero-mean Gaussian prior with a precision for each group of weights.
+
+    p(w|α) = Π_g N(w_g | 0, α_g⁻¹ I), energy ½ Σ_g α_g Σ_{i∈g} w_i² (PRML 5.112, 5.161-5.162).
+
+    Parameters
+    ----------
+    groups : ndarray of int, shape (P,)
+        The group, 0 … G-1, of every weight.
+    precisions : ndarray of shape (G,)
+        α_g > 0.
+    names : tuple of str, optional
+        What the groups are called in tables and messages.
+
+    Raises
+    ------
+    ValueError
+        If labels and precisions do not fit each other, or a precision is not positive and finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.priors import GaussianPrior
+    >>> prior = GaussianPrior(np.array([0, 0, 1]), np.array([2.0, 4.0]))
+    >>> prior.energy(np.array([1.0, 1.0, 1.0]))
+    4.0
+    """
+
+    groups: np.ndarray
+    precisions: np.ndarray
+    names: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        groups = np.asarray(self.groups)
+        precisions = np.atleast_1d(np.asarray(self.precisions, dtype=np.float64))
+        if groups.ndim != 1 or groups.dtype.kind not in "iu" or len(groups) == 0:
+            raise ValueError(
+                "GaussianPrior.groups must be a one-dimensional array of integer labels, one a "
+                f"weight; got shape {groups.shape} and dtype {groups.dtype}."
+            )
+        if not np.array_equal(np.unique(groups), np.arange(len(precisions))):
+            raise ValueError(
+                f"GaussianPrior.groups must use every label 0 … {len(precisions) - 1} of its "
+                f"{len(precisions)} precisions; got labels {np.unique(groups).tolist()}."
+            )
+        if not (np.all(np.isfinite(precisions)) and np.all(precisions > 0)):
+            raise ValueError(
+                "GaussianPrior.precisions must be positive finite numbers; "
+                f"got {precisions.tolist()}."
+            )
+        names = self.names or tuple(f"group_{g}" for g in range(len(precisions)))
+        if len(names) != len(precisions):
+            raise ValueError(
+                f"GaussianPrior.names must name each of its {len(precisions)} groups; "
+                f"got {len(names)} names."
+            )
+        object.__setattr__(self, "groups", groups.astype(np.intp))
+        object.__setattr__(self, "precisions", precisions)
+        object.__setattr__(self, "names", tuple(names))
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups, G."""
+        return len(self.precisions)
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights, P."""
+        return len(self.groups)
+
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """n_g, (G,)."""
+        return np.bincount(self.groups, minlength=self.n_groups)
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """Diagonal of Λ, (P,)."""
+        return self.precisions[self.groups]
+
+    def with_precisions(self, precisions: np.ndarray) -> "GaussianPrior":
+        """The same groups with other precisions."""
+        return replace(self, precisions=np.asarray(precisions, dtype=np.float64))
+
+    def squared_norms(self, theta: np.ndarray) -> np.ndarray:
+        """Σ_{i∈g} w_i² of every group, (G,)."""
+        return np.bincount(self.groups, weights=theta * theta, minlength=self.n_groups)
+
+    def energy(self, theta: np.ndarray) -> float:
+        """½ Σ_g α_g Σ_{i∈g} w_i²."""
+        return float(0.5 * self.precisions @ self.squared_norms(theta))
+
+    def gradient(self, theta: np.ndarray) -> np.ndarray:
+        """Λ w, (P,)."""
+        return self.precision * theta
+
+    def log_density(self, theta: np.ndarray) -> float:
+        """ln p(w|α), its normaliser ½ Σ_g n_g ln(α_g / 2π) included."""
+        normaliser = 0.5 * self.group_sizes @ np.log(self.precisions / (2.0 * np.pi))
+        return float(normaliser - self.energy(theta))
+
+
+def single(mlp: MLP, precision: float = 1.0) -> GaussianPrior:
+    """One precision α for all weights and biases (PRML 5.112)."""
+    return GaussianPrior(np.zeros(mlp.n_params, dtype=np.intp), np.array([precision]), ("all",))
+
+
+def by_layer(mlp: MLP, precision: float = 1.0) -> GaussianPrior:
+    """One precision a layer, its weights and biases together."""
+    names = [f"layer_{index}" for index in range(mlp.n_layers)]
+    return _from_layers(mlp, [(i, i) for i in range(mlp.n_layers)], precision, names)
+
+
+def by_kind(mlp: MLP, precision: float = 1.0) -> GaussianPrior:
+    """One precision for the weights and one for the biases of every layer (PRML 5.113)."""
+    pairs = [(2 * index, 2 * index + 1) for index in range(mlp.n_layers)]
+    names = [f"{kind}_{i}" for i in range(mlp.n_layers) for kind in ("weights", "biases")]
+    return _from_layers(mlp, pairs, precision, names)
+
+
+def ard(
+    mlp: MLP, precision: float = 1.0, input_names: Sequence[str] | None = None
+) -> GaussianPrior:
+    """Automatic relevance determination: one precision for each input's fan-out.
+
+    MacKay (1994), Neal (1996), PRML 7.2.2: groups for each input's weights to the first layer,
+    then one for the first layer's biases, and one a further layer for weights and for biases.
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    precision : float, default=1.0
+        The precision every group starts with.
+    input_names : sequence of str, optional
+        Names of the D inputs; ``input_0`` … if not given.
+
+    Returns
+    -------
+    GaussianPrior
+        With D + 1 + 2 (L - 1) groups.
+    """
+    n_inputs = mlp.n_inputs
+    names = list(input_names or [f"input_{index}" for index in range(n_inputs)])
+    labels: list[tuple[np.ndarray | int, int]] = [(np.arange(n_inputs), n_inputs)]
+    names.append("biases_0")
+    for index in range(1, mlp.n_layers):
+        labels.append((len(names), len(names) + 1))
+        names += [f"weights_{index}", f"biases_{index}"]
+    return _from_layers(mlp, labels, precision, names)
+
+
+def _from_layers(
+    mlp: MLP,
+    labels: Sequence[tuple[np.ndarray | int, int]],
+    precision: float,
+    names: Sequence[str],
+) -> GaussianPrior:
+    """A prior from the labels of each layer's weights (broadcast to (out, in)) and biases."""
+    layers = [
+        (np.broadcast_to(weights, shape), np.full(shape[0], biases))
+        for (weights, biases), shape in zip(labels, mlp.layer_shapes, strict=True)
+    ]
+    groups = mlp.pack(layers).astype(np.intp)
+    return GaussianPrior(groups, np.full(len(names), float(precision)), tuple(names))
