@@ -1,0 +1,1 @@
+"""Bayesian multilayer perceptrons by Laplace's approximation, with a scikit-learn interface."""

@@ -39,9 +39,7 @@ class Evidence:
         return self.log_likelihood + self.log_prior + self.log_volume
 
 
-def log_likelihood(
-    mlp: MLP, theta: np.ndarray, likelihood: Likelihood, rows: RowBlocks
-) -> float:
+def log_likelihood(mlp: MLP, theta: np.ndarray, likelihood: Likelihood, rows: RowBlocks) -> float:
     """ln p(D|w) = ln normaliser - scale·Σ_n w_n nll_n.
 
     Parameters
@@ -69,9 +67,7 @@ def log_likelihood(
     return likelihood.log_normaliser(rows.total_weight, mlp.n_outputs) - likelihood.scale * nll
 
 
-def log_marginal_likelihood(
-    posterior: GaussianPosterior, log_likelihood_map: float
-) -> Evidence:
+def log_marginal_likelihood(posterior: GaussianPosterior, log_likelihood_map: float) -> Evidence:
     """The complete Laplace log evidence at the posterior's mean.
 
     ln p(D|w_MAP) + ln p(w_MAP) + P/2 ln 2π - ½ ln det A (PRML 4.137; 5.175 for a Gaussian

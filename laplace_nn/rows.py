@@ -48,7 +48,7 @@ class RowBlocks:
     >>> import numpy as np
     >>> from laplace_nn.rows import RowBlocks
     >>> rows = RowBlocks(np.ones((10, 2)))
-    >>> rows.sum(lambda block: block.X.sum(), row_bytes=16)
+    >>> float(rows.sum(lambda block: block.X.sum(), row_bytes=16))
     20.0
     """
 
@@ -62,7 +62,8 @@ class RowBlocks:
         for name, array in (("y", self.y), ("sample_weight", self.sample_weight)):
             if array is not None and len(array) != len(self.X):
                 raise ValueError(
-                    f"RowBlocks.{name} must have as many rows as X, {len(self.X)}; got {len(array)}."
+                    f"RowBlocks.{name} must have as many rows as X, {len(self.X)}; "
+                    f"got {len(array)}."
                 )
 
     @property
@@ -116,15 +117,12 @@ class RowBlocks:
         """Σ_blocks term(block), added in block order; at most two terms are held at a time."""
         terms = self.map(term, row_bytes)
         total = next(terms)
+        if isinstance(total, np.ndarray) and len(self.slices(row_bytes)) > 1:
+            total = total.copy()  # added to in place, and a term may be a view of the rows
         for part in terms:
-            if isinstance(total, np.ndarray) and total.flags.writeable:
-                total += part
-            else:
-                total = total + part
+            total += part
         return total
 
-    def concatenate(
-        self, term: Callable[["RowBlocks"], np.ndarray], row_bytes: int
-    ) -> np.ndarray:
+    def concatenate(self, term: Callable[["RowBlocks"], np.ndarray], row_bytes: int) -> np.ndarray:
         """term(block) of every block, stacked along the rows."""
         return np.concatenate(list(self.map(term, row_bytes)))

@@ -57,8 +57,7 @@ def spread_diagonal(
 ) -> np.ndarray:
     """Σ_n diag(C_n^{ll}) ⊗ z_l², (P,), from the diagonals (n, n_l) of C (PRML 5.79)."""
     layers = [
-        (C.T @ (z * z), C.sum(axis=0))
-        for C, z in zip(unit_curvatures, activations, strict=True)
+        (C.T @ (z * z), C.sum(axis=0)) for C, z in zip(unit_curvatures, activations, strict=True)
     ]
     return mlp.pack(layers)
 

@@ -202,9 +202,7 @@ def require(curvature: object, needed: set[str], consumer: str) -> None:
         )
 
 
-def weighted_factor(
-    likelihood: Likelihood, rows: RowBlocks, outputs: np.ndarray
-) -> np.ndarray:
+def weighted_factor(likelihood: Likelihood, rows: RowBlocks, outputs: np.ndarray) -> np.ndarray:
     """Roots of the weighted output Hessians, (N, R, K): √w_n R_n with R_nᵀ R_n = M_n."""
     root = likelihood.root(rows.targets, outputs)
     if rows.sample_weight is None:

@@ -1,0 +1,1 @@
+"""Top: the estimators, with scikit-learn's interface."""

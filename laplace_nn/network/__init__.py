@@ -10,7 +10,7 @@ from laplace_nn.network.activations import (
 )
 from laplace_nn.network.jacobian import LayerwiseJacobian, jacobian
 from laplace_nn.network.mlp import MLP, Tape
-from laplace_nn.network.passes import jvp, rvjp, vjp
+from laplace_nn.network.passes import jvp, rvjp, second_jvp, vjp
 
 __all__ = [
     "MLP",
@@ -23,6 +23,7 @@ __all__ = [
     "logistic",
     "relu",
     "rvjp",
+    "second_jvp",
     "softplus",
     "tanh",
     "vjp",

@@ -127,9 +127,7 @@ class LayerwiseJacobian:
     def matvec(self, v: np.ndarray) -> np.ndarray:
         """J v for v (..., P), as (..., N, R)."""
         result: np.ndarray | float = 0.0
-        for (V, c), S, z in zip(
-            self.mlp.unpack(v), self.signals, self.activations, strict=True
-        ):
+        for (V, c), S, z in zip(self.mlp.unpack(v), self.signals, self.activations, strict=True):
             moved = z @ V.swapaxes(-1, -2) + c[..., None, :]  # (..., N, n_out)
             result = result + (S @ moved[..., None])[..., 0]
         return np.asarray(result)

@@ -8,7 +8,7 @@ import numpy as np
 
 from laplace_nn.network.mlp import MLP, Tape
 
-__all__ = ["jvp", "rvjp", "vjp"]
+__all__ = ["jvp", "rvjp", "second_jvp", "vjp"]
 
 
 def _forward_directions(
@@ -17,9 +17,7 @@ def _forward_directions(
     """R{z} (None for the inputs, which do not move) and R{a} of every layer (PRML 5.101-5.103)."""
     r_activations: list[np.ndarray | None] = [None]
     r_pre_activations: list[np.ndarray] = []
-    for index, ((W, _), (V, c)) in enumerate(
-        zip(mlp.unpack(theta), mlp.unpack(v), strict=True)
-    ):
+    for index, ((W, _), (V, c)) in enumerate(zip(mlp.unpack(theta), mlp.unpack(v), strict=True)):
         r_z = r_activations[-1]
         r_a = tape.activations[index] @ V.swapaxes(-1, -2) + c[..., None, :]  # (..., N, out)
         if r_z is not None:
@@ -63,6 +61,47 @@ def jvp(mlp: MLP, theta: np.ndarray, tape: Tape, v: np.ndarray) -> np.ndarray:
     return _forward_directions(mlp, theta, tape, v)[1][-1]
 
 
+def second_jvp(mlp: MLP, theta: np.ndarray, tape: Tape, v: np.ndarray) -> np.ndarray:
+    """Second directional derivative of the outputs, Σ_ij v_i v_j ∂²f/∂w_i∂w_j.
+
+    R²{a_l} = W_l R²{z_{l-1}} + 2 V_l R{z_{l-1}}, R²{z} = h''(a) R{a}² + h'(a) R²{a}: the operator of
+    PRML 5.96 applied twice to forward propagation.
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    theta : ndarray of shape (P,)
+        Its weights.
+    tape : Tape
+        The forward pass of the rows at ``theta``.
+    v : ndarray of shape (P,)
+        A direction in weight space.
+
+    Returns
+    -------
+    ndarray of shape (N, K)
+        How the outputs curve along v.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.network import MLP, second_jvp
+    >>> mlp = MLP((1, 1))
+    >>> tape = mlp.forward(np.array([2.0, 0.5]), np.array([[3.0]]))
+    >>> second_jvp(mlp, np.array([2.0, 0.5]), tape, np.array([1.0, 0.0]))
+    array([[0.]])
+    """
+    r_activations, r_pre_activations = _forward_directions(mlp, theta, tape, v)
+    curved = np.zeros_like(r_pre_activations[0])  # R²{a_1}: the first layer is linear in w
+    layers = zip(mlp.unpack(theta)[1:], mlp.unpack(v)[1:], strict=True)
+    for index, ((W, _), (V, _)) in enumerate(layers):
+        r_a, r_z = r_pre_activations[index], r_activations[index + 1]
+        rr_z = tape.bends[index] * r_a * r_a + tape.slopes[index] * curved  # (N, n_l)
+        curved = rr_z @ W.T + 2.0 * (np.asarray(r_z) @ V.T)
+    return curved
+
+
 def vjp(mlp: MLP, theta: np.ndarray, tape: Tape, u: np.ndarray) -> np.ndarray:
     """Backpropagation of output signals, Jᵀ u summed over rows.
 
@@ -96,9 +135,7 @@ def vjp(mlp: MLP, theta: np.ndarray, tape: Tape, u: np.ndarray) -> np.ndarray:
     layers = mlp.unpack(theta)
     delta, gradients = u, []
     for index in range(mlp.n_layers - 1, -1, -1):
-        gradients.append(
-            (delta.swapaxes(-1, -2) @ tape.activations[index], delta.sum(axis=-2))
-        )
+        gradients.append((delta.swapaxes(-1, -2) @ tape.activations[index], delta.sum(axis=-2)))
         if index > 0:
             delta = (delta @ layers[index][0]) * tape.slopes[index - 1]  # (..., N, n_in)
     return mlp.pack(gradients[::-1])

@@ -55,9 +55,7 @@ class GaussianPosterior(ABC):
         """
 
     @abstractmethod
-    def functional_covariance(
-        self, jacobian: LayerwiseJacobian, joint: bool = False
-    ) -> np.ndarray:
+    def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """Covariance of linear functionals of the weights, J A⁻¹ Jᵀ (PRML 5.173).
 
         Parameters

@@ -99,9 +99,7 @@ class DensePosterior(GaussianPosterior):
         """γ_g of every prior group, (G,)."""
         return self.regularised.n_effective_params()
 
-    def functional_covariance(
-        self, jacobian: LayerwiseJacobian, joint: bool = False
-    ) -> np.ndarray:
+    def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""
         _, n_outputs, n_params = jacobian.shape
         if joint:

@@ -105,9 +105,7 @@ class KernelPosterior(GaussianPosterior):
         """γ_g of every prior group, (G,)."""
         return self.regularised.n_effective_params()
 
-    def functional_covariance(
-        self, jacobian: LayerwiseJacobian, joint: bool = False
-    ) -> np.ndarray:
+    def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""
         if joint:
             half = self._half(jacobian)
