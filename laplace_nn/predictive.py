@@ -6,7 +6,7 @@ quadrature is exact, for several there is Monte Carlo.
 """
 
 import numpy as np
-from scipy.special import expit, ndtr, softmax
+from scipy.special import expit, logsumexp, ndtr, softmax
 from scipy.stats import norm
 
 __all__ = [
@@ -87,11 +87,12 @@ def logistic_gauss_hermite(mean: np.ndarray, variance: np.ndarray) -> np.ndarray
 
 
 def softmax_probit(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """MacKay's approximation for several classes, made invariant to a shift of all logits.
+    """MacKay's approximation for several classes, by pairs of logits.
 
-    softmax(κ_k f_k), κ_k = (1 + π s_k² / 8)^-½ (Gibbs 1997), where f and s² are taken after
-    projection on I - 11ᵀ/K: adding a random constant to every logit changes no probability, and so
-    must not change the approximation.
+    p_k = 1 / Σ_j exp(-κ_kj (f_k - f_j)), κ_kj = (1 + π var(f_k - f_j) / 8)^-½, normalised to sum
+    to 1: softmax written with differences of logits, each moderated as one logit is (PRML 4.153);
+    the second mean-field formula of Lu, Ie & Sha (2020). Only differences enter, so that adding a
+    random constant to every logit changes nothing, and for two classes it is `logistic_probit`.
 
     Parameters
     ----------
@@ -112,11 +113,11 @@ def softmax_probit(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     >>> softmax_probit(np.zeros((1, 2)), np.eye(2)[None])
     array([[0.5, 0.5]])
     """
-    centred = mean - mean.mean(axis=1, keepdims=True)
-    projected = covariance - covariance.mean(axis=1, keepdims=True)
-    projected = projected - projected.mean(axis=2, keepdims=True)
-    variance = np.einsum("nkk->nk", projected)
-    return softmax(centred / np.sqrt(1.0 + np.pi * variance / 8.0), axis=1)
+    variance = np.einsum("nkk->nk", covariance)
+    spread = variance[:, :, None] + variance[:, None, :] - covariance - covariance.mT  # (n, K, K)
+    difference = mean[:, :, None] - mean[:, None, :]
+    moderated = difference / np.sqrt(1.0 + np.pi * spread / 8.0)
+    return softmax(-logsumexp(-moderated, axis=2), axis=1)
 
 
 def softmax_monte_carlo(

@@ -33,10 +33,11 @@ SOLVERS = ("auto", "lm", "lbfgs", "cg")
 # A damped Gauss-Newton step above this many multiplications starts to cost seconds: "auto" then
 # lets L-BFGS do the first part of the way.
 AUTO_STEP_COST = 2e10
-DAMPING_FLOOR = 1e-3  # of the smallest prior precision
+DAMPING_FLOOR = 1e-3  # of the smallest prior precision: below it the damping is as good as none
+HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
 MAX_BACKTRACKS = 8
-WORTH = 10.0
-MOST_BEND = 0.75
+WORTH = 10.0  # how much more a direction of negative curvature must promise to be followed
+MOST_BEND = 0.75  # longest geodesic correction, as a part of the step (Transtrum & Sethna 2012)
 ROUNDING = 1e-13  # relative size of an energy difference that says nothing
 ENOUGH_GRADIENT = 1e-9  # of max(1, |E|): what the last Newton steps aim at
 
@@ -171,8 +172,9 @@ def find_map(
     *,
     solver: str = "auto",
     tol: float = 1e-6,
-    max_iter: int = 500,
+    max_iter: int = 1000,
     callback: Callback | None = None,
+    warn: bool = True,
 ) -> MAPResult:
     """Minimise the negative log posterior from a start.
 
@@ -192,10 +194,12 @@ def find_map(
     tol : float, default=1e-6
         Converged where max |∇E| ≤ tol·max(1, |E|). While they still pay, further steps reach for
         1e-9.
-    max_iter : int, default=500
+    max_iter : int, default=1000
         Budget of damped Gauss-Newton steps; L-BFGS and CG have ten times as many iterations.
     callback : callable, optional
         Called with the weights after every iteration.
+    warn : bool, default=True
+        Whether to warn if the budget ends first.
 
     Returns
     -------
@@ -234,16 +238,19 @@ def find_map(
         theta, n_iter = _scipy_minimise(objective, theta, solver, tol, 10 * max_iter, callback)
     result = _Descent(objective, tol, callback).run(theta, max_iter)
     result = replace(result, n_iter=result.n_iter + n_iter)
-    if not result.converged:
-        warnings.warn(
-            f"Training stopped after {result.n_iter} iterations with max|gradient| = "
-            f"{result.max_gradient:.3g}, above {tol:g} * max(1, |E|) = "
-            f"{tol * max(1.0, abs(result.energy)):.3g}; Laplace's approximation holds at a "
-            "stationary point only: raise max_iter.",
-            NotStationaryWarning,
-            stacklevel=2,
-        )
+    if warn and not result.converged:
+        warnings.warn(not_stationary(result, tol), NotStationaryWarning, stacklevel=2)
     return result
+
+
+def not_stationary(result: MAPResult, tol: float) -> str:
+    """The sentence that says how far from stationary training stopped and what to raise."""
+    limit = tol * max(1.0, abs(result.energy))
+    return (
+        f"Training stopped after {result.n_iter} iterations with max|gradient| = "
+        f"{result.max_gradient:.3g}, above {tol:g} * max(1, |E|) = {limit:.3g}; Laplace's "
+        "approximation holds at a stationary point only: raise max_iter."
+    )
 
 
 def _step_cost(objective: NegativeLogPosterior) -> float:
@@ -298,6 +305,8 @@ class _Descent:
             step = point.step(damping if damping > floor else 0.0, refine)
             new, length = self._search(point, step)
             if new is None:
+                if damping > HOPELESS_DAMPING * floor or point.max_gradient <= self._limit(point):
+                    break
                 stalled, refine, damping = stalled + 1, False, 10.0 * damping
                 continue
             stalled = 0 if new.max_gradient < 0.25 * point.max_gradient else stalled + 1
@@ -310,8 +319,7 @@ class _Descent:
             point = new
             if self.callback is not None:
                 self.callback(point.theta)
-        limit = self.tol * max(1.0, abs(point.energy))
-        converged = point.max_gradient <= limit
+        converged = point.max_gradient <= self._limit(point)
         return MAPResult(point.theta, point.energy, point.max_gradient, n_iter, converged)
 
     def _search(self, point: "_Point", step: "_Step") -> tuple["_Point | None", float]:
@@ -333,10 +341,13 @@ class _Descent:
 
     def _finished(self, point: "_Point", stalled: int) -> bool:
         """At 1e-9, or at the tolerance where two steps in a row no longer helped much."""
-        size = max(1.0, abs(point.energy))
-        if point.max_gradient <= ENOUGH_GRADIENT * size:
+        if point.max_gradient <= ENOUGH_GRADIENT * max(1.0, abs(point.energy)):
             return True
-        return point.max_gradient <= self.tol * size and stalled >= 2
+        return point.max_gradient <= self._limit(point) and stalled >= 2
+
+    def _limit(self, point: "_Point") -> float:
+        """The gradient at which training has converged."""
+        return self.tol * max(1.0, abs(point.energy))
 
 
 @dataclass(frozen=True)

@@ -171,10 +171,11 @@ class LayerwiseJacobian:
                 # Rectangles of one layer follow each other; older products are not needed.
                 signal_products = {k: v for k, v in signal_products.items() if k[0] == part.layer}
                 left_s, right_s = self._signals(part), right._signals(part)
-                product = left_s.reshape(n * r, -1) @ right_s.reshape(m * s, -1).T
-                signal_products[key] = product.reshape(n, r, m, s)
+                signal_products[key] = left_s.reshape(n * r, -1) @ right_s.reshape(m * s, -1).T
             inputs = self._inputs(part) @ right._inputs(part).T  # (N, N')
-            grams[part.group] += signal_products[key] * inputs[:, None, :, None]
+            product = signal_products[key].reshape(n, r, m, s)
+            for row, column in np.ndindex(r, s):
+                grams[part.group, :, row, :, column] += product[:, row, :, column] * inputs
         return grams.reshape(n_groups, n * r, m * s)
 
     def row_grams(self, variances: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -1,0 +1,289 @@
+"""Classification: one logit for two classes, a softmax for more."""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from laplace_nn.estimators.base import BaseLaplaceMLP, checked_weights
+from laplace_nn.likelihoods import Bernoulli, Categorical
+from laplace_nn.network import Activation
+from laplace_nn.predictive import (
+    logistic_gauss_hermite,
+    logistic_probit,
+    softmax_monte_carlo,
+    softmax_probit,
+)
+from laplace_nn.priors import GaussianPrior
+
+__all__ = ["LaplaceMLPClassifier"]
+
+LINKS = ("auto", "probit", "gauss_hermite", "monte_carlo")
+N_PAIRS = 512  # antithetic pairs of the Monte Carlo link
+
+
+class LaplaceMLPClassifier(ClassifierMixin, BaseLaplaceMLP):
+    """Multilayer perceptron for classification with moderated probabilities.
+
+    Trained to its MAP solution with logistic (two classes) or softmax outputs; probabilities are
+    averaged over the Gaussian that Laplace's approximation gives the logits (PRML 5.185-5.190),
+    and the prior's precisions are found by the evidence (PRML 5.183).
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(50,)
+        Units of each hidden layer; ``()`` is Bayesian logistic regression.
+    activation : {"tanh", "logistic", "relu", "softplus", "identity"} or Activation, default="tanh"
+        Of every hidden layer.
+    prior : {"layer", "single", "layer_kind", "ard"}, array of P labels or GaussianPrior, \
+default="layer"
+        Which weights share a prior precision: those of a layer, all, weights and biases of
+        each layer apart, or each input's fan-out (automatic relevance determination).
+    curvature : {"ggn", "exact", "exact_positive"}, default="ggn"
+        The Hessian of the posterior: outer products, exact, or exact with its negative
+        eigenvalues dropped. Re-estimation always takes γ from the outer products.
+    posterior : {"auto", "dense", "kernel"}, default="auto"
+        Where the covariance is held: in weight space (P x P), in function space (N·K x N·K), or
+        in the smaller of the two.
+    link : {"auto", "probit", "gauss_hermite", "monte_carlo"}, default="auto"
+        How the inverse link is averaged: MacKay's formula, quadrature (two classes only; exact),
+        or Monte Carlo (more than two). "auto" is quadrature for two classes, MacKay's formula for
+        more.
+    solver : {"auto", "lm", "lbfgs", "cg"}, default="auto"
+        See `laplace_nn.training.find_map`.
+    prior_precision : "auto", float or array of shape (G,), default="auto"
+        α, for weights of standardised inputs; "auto" re-estimates it.
+    standardize : bool, default=True
+        Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
+    n_restarts : int, default=3
+        Starts from random weights and priors of different strength, ranked by evidence.
+    max_iter : int, default=1000
+        Budget of Newton-like steps of a MAP fit.
+    max_cycles : int, default=50
+        Budget of re-estimation cycles of a start.
+    tol : float, default=1e-3
+        Relative change of ln α and the log evidence at which re-estimation has converged.
+    gradient_tol : float, default=1e-6
+        max |∇E| / max(1, |E|) at which training has converged.
+    n_jobs : int or None, default=None
+        Starts that are tried at the same time.
+    random_state : int, RandomState or None, default=None
+        Seed of the start weights, and of the Monte Carlo link.
+    verbose : int, default=0
+        1 shows a progress bar with the current evidence.
+    warm_start : bool, default=False
+        Whether the next fit starts from the weights and precisions of this one, once.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The labels, sorted.
+    theta_ : ndarray of shape (P,)
+        MAP weights for standardised inputs, layer by layer.
+    coefs_, intercepts_ : list of ndarray
+        The same for raw inputs, in MLPClassifier's shapes.
+    posterior_ : GaussianPosterior
+        Over ``theta_``.
+    prior_ : GaussianPrior
+        With the precisions found and the names of its groups.
+    prior_precision_ : ndarray of shape (G,)
+        α of every group.
+    n_effective_params_ : ndarray of shape (G,)
+        γ of every group.
+    pruned_groups_ : tuple of str
+        Groups whose precision ran into its cap: the data do not speak of them.
+    log_marginal_likelihood_ : float
+        Log evidence of the training labels, without a symmetry term.
+    history_ : list of dict
+        A record of every cycle of every start.
+    n_iter_ : int
+        Training steps, all starts together.
+    n_features_in_, feature_names_in_
+        Of the training inputs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If training or re-estimation ran out of its budget.
+
+    See Also
+    --------
+    LaplaceMLPRegressor : The same for numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn import LaplaceMLPClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(80, 2))
+    >>> y = np.where(X[:, 0] + 0.5 * rng.normal(size=80) > 0, "right", "left")
+    >>> model = LaplaceMLPClassifier((3,), n_restarts=2, random_state=0).fit(X, y)
+    >>> model.predict([[2.0, 0.0]]).tolist()
+    ['right']
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (50,),
+        activation: str | Activation = "tanh",
+        *,
+        prior: str | GaussianPrior | np.ndarray = "layer",
+        curvature: str = "ggn",
+        posterior: str = "auto",
+        link: str = "auto",
+        solver: str = "auto",
+        prior_precision: Any = "auto",
+        standardize: bool = True,
+        n_restarts: int = 3,
+        max_iter: int = 1000,
+        max_cycles: int = 50,
+        tol: float = 1e-3,
+        gradient_tol: float = 1e-6,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.prior = prior
+        self.curvature = curvature
+        self.posterior = posterior
+        self.link = link
+        self.solver = solver
+        self.prior_precision = prior_precision
+        self.standardize = standardize
+        self.n_restarts = n_restarts
+        self.max_iter = max_iter
+        self.max_cycles = max_cycles
+        self.tol = tol
+        self.gradient_tol = gradient_tol
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "LaplaceMLPClassifier":
+        """Find weights and prior from the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            Inputs.
+        y : array-like of shape (N,)
+            Labels, of any type.
+        sample_weight : array-like of shape (N,), optional
+            A row of weight 2 counts as two rows.
+
+        Returns
+        -------
+        self : LaplaceMLPClassifier
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two classes carry weight.
+        """
+        self._check_parameters()
+        if self.link not in LINKS:
+            raise ValueError(f"link must be one of {', '.join(LINKS)}; got {self.link!r}.")
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        weights = checked_weights(sample_weight, X)
+        if weights is not None:
+            kept = weights > 0
+            X, y, weights = X[kept], y[kept], weights[kept]
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                "LaplaceMLPClassifier needs rows of at least two classes; the rows that carry "
+                f"weight are of one class, {classes[0]!r}."
+            )
+        self._check_link(len(classes))
+        self.classes_ = classes
+        if len(classes) == 2:
+            self._fit_rows(X, codes[:, None].astype(np.float64), weights, Bernoulli())
+        else:
+            self._fit_rows(X, np.eye(len(classes))[codes], weights, Categorical())
+        self._link_seed = int(np.random.SeedSequence(len(X)).generate_state(1)[0])
+        if isinstance(self.random_state, int | np.integer):
+            self._link_seed = int(self.random_state)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of largest predictive probability, (n,)."""
+        check_is_fitted(self)
+        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities averaged over the posterior.
+
+        p(C_k|x, D) = ∫ link(f)_k N(f | f_MAP, J A⁻¹ Jᵀ) df (PRML 5.189, 5.190).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, C)
+            In the order of ``classes_``; rows sum to 1.
+        """
+        mean, covariance = self.latent_mean_and_covariance(X)
+        if len(self.classes_) == 2:
+            average = logistic_probit if self.link == "probit" else logistic_gauss_hermite
+            positive = average(mean[:, 0], covariance[:, 0, 0])
+            return np.column_stack([1.0 - positive, positive])
+        if self.link == "monte_carlo":
+            # The same draws at every call, so that equal rows get equal answers.
+            rng = np.random.default_rng(self._link_seed)
+            return softmax_monte_carlo(mean, covariance, N_PAIRS, rng)
+        return softmax_probit(mean, covariance)
+
+    def map_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities of the MAP weights alone, link(f_MAP), (n, C)."""
+        rows = self._rows(X)
+        outputs = self.mlp_.forward(self.theta_, rows.X).outputs
+        if len(self.classes_) == 2:
+            positive = expit(outputs[:, 0])
+            return np.column_stack([1.0 - positive, positive])
+        return softmax(outputs, axis=1)
+
+    def latent_mean_and_covariance(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Gaussian of the logits: mean (n, K) and covariance (n, K, K); K = 1 for two classes."""
+        check_is_fitted(self)
+        return self._linearised(X)
+
+    def log_predictive_density(self, X: Any, y: Any) -> np.ndarray:
+        """Log predictive probability of the labels y (n,), in nats, (n,).
+
+        Raises
+        ------
+        ValueError
+            If a label was not among the training labels.
+        """
+        check_is_fitted(self)
+        labels = np.asarray(y)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y holds the label {unknown[0]!r}, which is not one of the training labels "
+                f"{self.classes_.tolist()}."
+            )
+        codes = np.searchsorted(self.classes_, labels)
+        probabilities = self.predict_proba(X)
+        return np.log(probabilities[np.arange(len(codes)), codes])
+
+    def _check_link(self, n_classes: int) -> None:
+        unfit = {"gauss_hermite": n_classes > 2, "monte_carlo": n_classes == 2}
+        if unfit.get(self.link, False):
+            usable = "probit or monte_carlo" if n_classes > 2 else "probit or gauss_hermite"
+            raise ValueError(
+                f"link={self.link!r} does not fit {n_classes} classes; use auto, {usable}."
+            )

@@ -1,0 +1,161 @@
+"""The tables from strings to classes, and the checks of what users pass."""
+
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from laplace_nn import network, priors
+from laplace_nn.curvature import GGN, Curvature, ExactHessian, PositivePart
+from laplace_nn.network import MLP, Activation
+from laplace_nn.posterior import DensePosterior, KernelPosterior
+from laplace_nn.priors import GaussianPrior
+from laplace_nn.rows import RowBlocks
+from laplace_nn.training import SOLVERS, in_weight_space
+
+__all__ = [
+    "ACTIVATIONS",
+    "CURVATURES",
+    "POSTERIORS",
+    "PRIORS",
+    "check_parameters",
+    "make_mlp",
+    "make_prior",
+    "posterior_class",
+]
+
+ACTIVATIONS: dict[str, Activation] = {
+    activation.name: activation
+    for activation in (
+        network.tanh,
+        network.logistic,
+        network.relu,
+        network.softplus,
+        network.identity,
+    )
+}
+PRIORS: dict[str, Callable[..., GaussianPrior]] = {
+    "single": priors.single,
+    "layer": priors.by_layer,
+    "layer_kind": priors.by_kind,
+    "ard": priors.ard,
+}
+
+
+def _positive_part(*arguments: Any) -> PositivePart:
+    return PositivePart(ExactHessian(*arguments))
+
+
+CURVATURES: dict[str, Callable[..., Curvature | PositivePart]] = {
+    "ggn": GGN,
+    "exact": ExactHessian,
+    "exact_positive": _positive_part,
+}
+POSTERIORS: dict[str, type[DensePosterior] | type[KernelPosterior]] = {
+    "dense": DensePosterior,
+    "kernel": KernelPosterior,
+}
+
+
+def make_mlp(
+    hidden_layer_sizes: int | Sequence[int],
+    activation: str | Activation,
+    n_inputs: int,
+    n_outputs: int,
+) -> MLP:
+    """The network that the estimator's parameters describe."""
+    hidden = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).tolist()
+    if not all(isinstance(size, numbers.Integral) and size > 0 for size in hidden):
+        raise ValueError(
+            "hidden_layer_sizes must be a positive integer or a sequence of them, () for no "
+            f"hidden layer; got {hidden_layer_sizes!r}."
+        )
+    if not isinstance(activation, Activation):
+        activation = _look_up("activation", activation, ACTIVATIONS)
+    return MLP((n_inputs, *(int(size) for size in hidden), n_outputs), activation)
+
+
+def make_prior(
+    prior: str | GaussianPrior | np.ndarray,
+    mlp: MLP,
+    precision: float | np.ndarray,
+    input_names: Sequence[str] | None,
+) -> GaussianPrior:
+    """The prior by name, by group labels or as it is, starting from a precision (or one a group)."""
+    if isinstance(prior, str):
+        build = _look_up("prior", prior, PRIORS)
+        made = build(mlp, 1.0, input_names) if prior == "ard" else build(mlp, 1.0)
+    elif isinstance(prior, GaussianPrior):
+        made = prior
+    else:
+        groups = np.asarray(prior)
+        made = GaussianPrior(groups, np.ones(int(groups.max(initial=0)) + 1))
+    if made.n_params != mlp.n_params:
+        raise ValueError(
+            f"prior has {made.n_params} weights, the network {mlp.layer_sizes} has "
+            f"{mlp.n_params}: give one group label a weight, layer by layer."
+        )
+    precisions = np.asarray(precision, dtype=np.float64)
+    if precisions.ndim and precisions.shape != (made.n_groups,):
+        raise ValueError(
+            f"prior_precision must be a number or one number for each of the {made.n_groups} "
+            f"prior groups ({', '.join(made.names)}); got shape {precisions.shape}."
+        )
+    return made.with_precisions(np.broadcast_to(precisions, (made.n_groups,)).copy())
+
+
+def make_curvature(
+    curvature: str, mlp: MLP, theta: np.ndarray, likelihood: Any, rows: RowBlocks
+) -> Curvature | PositivePart:
+    """The curvature by name, at the weights."""
+    return _look_up("curvature", curvature, CURVATURES)(mlp, theta, likelihood, rows)
+
+
+def posterior_class(
+    posterior: str, curvature: str, mlp: MLP, rows: RowBlocks
+) -> type[DensePosterior] | type[KernelPosterior]:
+    """The posterior by name; "auto" is weight space when P ≤ N·K or the curvature has no factor."""
+    if posterior != "auto":
+        return _look_up("posterior", posterior, POSTERIORS, also=("auto",))
+    if curvature != "ggn" or in_weight_space(mlp, rows):
+        return DensePosterior
+    return KernelPosterior
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Refuse what no fit could use, one sentence each.
+
+    Raises
+    ------
+    ValueError
+        With the parameter, what was expected and what came.
+    """
+    _look_up("solver", parameters["solver"], dict.fromkeys(SOLVERS))
+    _look_up("curvature", parameters["curvature"], CURVATURES)
+    _look_up("posterior", parameters["posterior"], POSTERIORS, also=("auto",))
+    for name in ("n_restarts", "max_iter", "max_cycles"):
+        value = parameters[name]
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+    for name in ("tol", "gradient_tol"):
+        value = parameters[name]
+        if not isinstance(value, numbers.Real) or not value > 0:
+            raise ValueError(f"{name} must be a positive number; got {value!r}.")
+    for name in ("prior_precision", "noise_precision"):
+        value = parameters.get(name, "auto")
+        if isinstance(value, str) and value != "auto":
+            raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
+        if not isinstance(value, str) and not np.all(np.asarray(value, dtype=float) > 0):
+            raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
+
+
+def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, ...] = ()) -> Any:
+    if name in also:
+        return None
+    if not isinstance(name, str) or name not in table:
+        known = ", ".join(repr(key) for key in (*also, *table))
+        raise ValueError(f"{parameter} must be one of {known}; got {name!r}.")
+    return table[name]
+
+

@@ -1,0 +1,328 @@
+"""Regression: Gaussian noise, any number of targets."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from laplace_nn.estimators.base import BaseLaplaceMLP, checked_weights, mean_and_scale
+from laplace_nn.likelihoods import Gaussian
+from laplace_nn.network import Activation
+from laplace_nn.predictive import central_interval, gaussian_log_density
+from laplace_nn.priors import GaussianPrior
+from laplace_nn.pushforward import linearised_joint
+from laplace_nn.rows import RowBlocks
+
+__all__ = ["LaplaceMLPRegressor"]
+
+
+class LaplaceMLPRegressor(RegressorMixin, BaseLaplaceMLP):
+    """Multilayer perceptron for regression that knows what it does not know.
+
+    Trained to its MAP solution; Laplace's approximation there gives the posterior
+    N(w_MAP, A⁻¹), A = βH + Λ, the predictive N(y(x, w_MAP), β⁻¹ + gᵀA⁻¹g) (PRML 5.172-5.173), and
+    the evidence, by which the prior's and the noise's precision are found from the training rows
+    (PRML 5.175-5.180).
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(50,)
+        Units of each hidden layer; ``()`` is Bayesian linear regression.
+    activation : {"tanh", "logistic", "relu", "softplus", "identity"} or Activation, default="tanh"
+        Of every hidden layer.
+    prior : {"layer", "single", "layer_kind", "ard"}, array of P labels or GaussianPrior, \
+default="layer"
+        Which weights share a prior precision: those of a layer, all, weights and biases of
+        each layer apart, or each input's fan-out (automatic relevance determination).
+    curvature : {"ggn", "exact", "exact_positive"}, default="ggn"
+        The Hessian of the posterior: outer products, exact, or exact with its negative
+        eigenvalues dropped. Re-estimation always takes γ from the outer products.
+    posterior : {"auto", "dense", "kernel"}, default="auto"
+        Where the covariance is held: in weight space (P x P), in function space (N·K x N·K), or
+        in the smaller of the two.
+    solver : {"auto", "lm", "lbfgs", "cg"}, default="auto"
+        See `laplace_nn.training.find_map`.
+    prior_precision : "auto", float or array of shape (G,), default="auto"
+        α, for weights of standardised inputs and targets; "auto" re-estimates it. BayesianRidge
+        calls this quantity lambda.
+    noise_precision : "auto" or float, default="auto"
+        β in units of 1/y²; "auto" re-estimates it. BayesianRidge calls this quantity alpha.
+    standardize : bool, default=True
+        Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
+    normalize_y : bool, default=True
+        Whether targets are. Evidence, noise precision and predictions are in the units of y
+        either way.
+    n_restarts : int, default=3
+        Starts from random weights and priors of different strength, ranked by evidence.
+    max_iter : int, default=1000
+        Budget of Newton-like steps of a MAP fit.
+    max_cycles : int, default=50
+        Budget of re-estimation cycles of a start.
+    tol : float, default=1e-3
+        Relative change of ln α, ln β and the log evidence at which re-estimation has converged.
+    gradient_tol : float, default=1e-6
+        max |∇E| / max(1, |E|) at which training has converged.
+    n_jobs : int or None, default=None
+        Starts that are tried at the same time.
+    random_state : int, RandomState or None, default=None
+        Seed of the start weights.
+    verbose : int, default=0
+        1 shows a progress bar with the current evidence.
+    warm_start : bool, default=False
+        Whether the next fit starts from the weights and precisions of this one, once.
+
+    Attributes
+    ----------
+    theta_ : ndarray of shape (P,)
+        MAP weights for standardised inputs and targets, layer by layer.
+    coefs_, intercepts_ : list of ndarray
+        The same for raw inputs and targets, in MLPRegressor's shapes.
+    posterior_ : GaussianPosterior
+        Over ``theta_``.
+    prior_ : GaussianPrior
+        With the precisions found and the names of its groups.
+    prior_precision_ : ndarray of shape (G,)
+        α of every group.
+    noise_precision_ : float, or ndarray of shape (K,)
+        β in units of 1/y².
+    n_effective_params_ : ndarray of shape (G,)
+        γ of every group.
+    pruned_groups_ : tuple of str
+        Groups whose precision ran into its cap: the data do not speak of them.
+    log_marginal_likelihood_ : float
+        Log evidence of the training targets in the units of y, without a symmetry term.
+    history_ : list of dict
+        A record of every cycle of every start.
+    n_iter_ : int
+        Training steps, all starts together.
+    n_features_in_, feature_names_in_
+        Of the training inputs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If training or re-estimation ran out of its budget.
+
+    See Also
+    --------
+    LaplaceMLPClassifier : The same for classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn import LaplaceMLPRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-2, 2, size=(60, 1))
+    >>> y = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=60)
+    >>> model = LaplaceMLPRegressor((5,), n_restarts=2, random_state=0).fit(X, y)
+    >>> mean, std = model.predict([[0.5], [5.0]], return_std=True)
+    >>> bool(std[1] > 3 * std[0])  # far from the data it is less sure
+    True
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (50,),
+        activation: str | Activation = "tanh",
+        *,
+        prior: str | GaussianPrior | np.ndarray = "layer",
+        curvature: str = "ggn",
+        posterior: str = "auto",
+        solver: str = "auto",
+        prior_precision: Any = "auto",
+        noise_precision: Any = "auto",
+        standardize: bool = True,
+        normalize_y: bool = True,
+        n_restarts: int = 3,
+        max_iter: int = 1000,
+        max_cycles: int = 50,
+        tol: float = 1e-3,
+        gradient_tol: float = 1e-6,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.prior = prior
+        self.curvature = curvature
+        self.posterior = posterior
+        self.solver = solver
+        self.prior_precision = prior_precision
+        self.noise_precision = noise_precision
+        self.standardize = standardize
+        self.normalize_y = normalize_y
+        self.n_restarts = n_restarts
+        self.max_iter = max_iter
+        self.max_cycles = max_cycles
+        self.tol = tol
+        self.gradient_tol = gradient_tol
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    def __sklearn_tags__(self) -> Any:
+        """Several targets are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "LaplaceMLPRegressor":
+        """Find weights, prior and noise from the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            Inputs.
+        y : array-like of shape (N,) or (N, K)
+            Targets.
+        sample_weight : array-like of shape (N,), optional
+            A row of weight 2 counts as two rows.
+
+        Returns
+        -------
+        self : LaplaceMLPRegressor
+            Fitted.
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        weights = checked_weights(sample_weight, X)
+        if weights is not None:
+            kept = weights > 0
+            X, y, weights = X[kept], y[kept], weights[kept]
+        targets = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
+        self._single_target = y.ndim == 1
+        self._fit_target_scale(targets, weights)
+        noise = 1.0
+        if not self._is_auto("noise_precision"):
+            noise = float(self.noise_precision * self.target_scale_[0] ** 2)
+        scaled = (targets - self.target_mean_) / self.target_scale_
+        self._fit_rows(X, scaled, weights, Gaussian(noise))
+        precisions = self.likelihood_.scale / self.target_scale_**2
+        self.noise_precision_ = float(precisions[0]) if self._single_target else precisions
+        return self
+
+    def predict(
+        self, X: Any, return_std: bool = False, return_cov: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predictive mean, and the predictive standard deviation or covariance.
+
+        N(y(x, w_MAP), β⁻¹ + gᵀA⁻¹g) (PRML 5.172, 5.173): noise is included, as in BayesianRidge.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Inputs.
+        return_std : bool, default=False
+            Whether to return the standard deviation too.
+        return_cov : bool, default=False
+            Whether to return the joint covariance of all rows too.
+
+        Returns
+        -------
+        mean : ndarray of shape (n,) or (n, K)
+            In the units of y, as all that follows.
+        std : ndarray of shape (n,) or (n, K)
+            Only where asked for.
+        cov : ndarray of shape (n, n) or (n, K, n, K)
+            Only where asked for.
+
+        Raises
+        ------
+        ValueError
+            If both are asked for.
+        """
+        if return_std and return_cov:
+            raise ValueError("predict returns either std or cov: set one of return_std, return_cov.")
+        rows = self._rows(X)
+        if return_cov:
+            return self._predict_joint(rows)
+        if not return_std:
+            outputs = rows.concatenate(
+                lambda block: self.mlp_.forward(self.theta_, block.X).outputs,
+                row_bytes=16 * sum(self.mlp_.layer_sizes),
+            )
+            return self._shaped(outputs * self.target_scale_ + self.target_mean_)
+        mean, covariance = self._predictive(X)
+        return self._shaped(mean), self._shaped(np.sqrt(np.einsum("nkk->nk", covariance)))
+
+    def predict_interval(self, X: Any, coverage: float = 0.95) -> np.ndarray:
+        """Central predictive intervals, noise included.
+
+        mean ± Φ⁻¹((1 + coverage) / 2)·std.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Inputs.
+        coverage : float, default=0.95
+            Probability that a new target lies inside.
+
+        Returns
+        -------
+        ndarray of shape (n, 2) or (n, K, 2)
+            Lower and upper end, in the units of y.
+        """
+        mean, std = self.predict(X, return_std=True)
+        return np.stack(central_interval(np.asarray(mean), std, coverage), axis=-1)
+
+    def log_predictive_density(self, X: Any, y: Any) -> np.ndarray:
+        """Log predictive density of targets, ln p(y|x, D), in nats and in the units of y.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Inputs.
+        y : array-like of shape (n,) or (n, K)
+            Targets; those of a row are taken together.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            One density a row.
+        """
+        mean, covariance = self._predictive(X)
+        return gaussian_log_density(np.asarray(y, float).reshape(mean.shape), mean, covariance)
+
+    def _predictive(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n, K) and covariance (n, K, K) of new targets, in the units of y."""
+        mean, covariance = self._linearised(X)
+        covariance = covariance + np.eye(self.mlp_.n_outputs) / self.likelihood_.scale
+        scale = self.target_scale_
+        return mean * scale + self.target_mean_, covariance * scale[:, None] * scale
+
+    def _predict_joint(self, rows: RowBlocks) -> tuple[np.ndarray, np.ndarray]:
+        mean, covariance = linearised_joint(self.mlp_, self.posterior_, rows.X)
+        n_rows, n_outputs = mean.shape
+        scale = np.tile(self.target_scale_, n_rows)
+        flat = covariance.reshape(len(scale), len(scale))
+        flat = (flat + np.eye(len(scale)) / self.likelihood_.scale) * scale[:, None] * scale
+        mean = mean * self.target_scale_ + self.target_mean_
+        if self._single_target:
+            return mean[:, 0], flat
+        return mean, flat.reshape(n_rows, n_outputs, n_rows, n_outputs)
+
+    def _fit_target_scale(self, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        n_outputs = targets.shape[1]
+        if not self.normalize_y:
+            self.target_mean_, self.target_scale_ = np.zeros(n_outputs), np.ones(n_outputs)
+            return
+        self.target_mean_, scale = mean_and_scale(targets, weights)
+        if not self._is_auto("noise_precision"):
+            # One β in the units of y is one β inside only under a common scale.
+            scale = np.full(n_outputs, np.sqrt(np.mean(scale**2)))
+        self.target_scale_ = scale
+
+    def _log_jacobian(self, rows: RowBlocks) -> float:
+        return -rows.total_weight * float(np.sum(np.log(self.target_scale_)))
+
+    def _output_scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.target_scale_, self.target_mean_
+
+    def _shaped(self, values: np.ndarray) -> np.ndarray:
+        return values[:, 0] if self._single_target else values
