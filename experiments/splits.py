@@ -121,7 +121,7 @@ def classification_splits(arrays: dict[str, np.ndarray]) -> Iterator[Split]:
 
 def standard_test_rows(n_rows: int, n_splits: int = 20) -> np.ndarray:
     """Test rows of the standard regression splits (Hernandez-Lobato & Adams 2015), regenerated."""
-    rng = np.random.RandomState(1)  # noqa: NPY002 - the published splits are its
+    rng = np.random.RandomState(1)
     draws = [rng.choice(n_rows, n_rows, replace=False) for _ in range(n_splits)]
     return np.array([draw[round(0.9 * n_rows) :] for draw in draws])
 

@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0, or 2 after an error that the user can mend (one line on stderr).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without Greek is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
         arguments.run(arguments)

@@ -38,9 +38,10 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)  # those of the notes
 BANDS = (0.0, *LEVELS, 1.0)
 TINTS = ("#5FA8D3", "#A3CCE6", "#DCEBF5", "#FBE3D3", "#F3BB95", "#E48F57")
 NEAR, FAR = (-0.4, 1.5), (-0.8, 1.9)  # of both inputs: where the data are, and well beyond
-HOLD = 8  # repeats of the last frame
+HOLD = 6  # repeats of the last frame
 
 NOTE = """\
+α: prior precision of each layer. γ of P: effective parameters of all weights and biases.
 error: rate of wrong labels, or root mean square error in the target's units, on held-out rows.
 log lik.: mean log predictive density of a held-out row; higher is better.
 sklearn MLP: at its defaults (100 relu units, at most 200 epochs of Adam), inputs and the
@@ -107,9 +108,16 @@ def run(directory: Path, settings: Settings | None = None) -> DemoResult:
     DemoResult
         The table of all three problems and the files' names.
     """
+    from threadpoolctl import threadpool_limits
+
+    # Matrices of this size are slower on several BLAS threads, much slower on a busy machine.
+    with threadpool_limits(1, user_api="blas"):
+        return _run(directory, settings or Settings())
+
+
+def _run(directory: Path, settings: Settings) -> DemoResult:
     from tqdm import tqdm
 
-    settings = settings or Settings()
     notes = notes_problem()
     problems = [notes, *real_problems(settings)]
     lines = []
@@ -367,6 +375,7 @@ def _draw_data(axes: "Axes", grid: _Grid, problem: Problem) -> None:
         axes.scatter(rows[0], rows[1], linewidths=0.6, zorder=3, label=f"class {label}", **style)
     axes.set(xlabel="input $x_1$", ylabel="input $x_2$", aspect="equal")
     axes.set(xlim=grid.ticks[[0, -1]], ylim=grid.ticks[[0, -1]])
+    axes.locator_params(nbins=5)
     axes.legend(loc="lower right", framealpha=0.95)
 
 

@@ -64,7 +64,8 @@ def log_likelihood(mlp: MLP, theta: np.ndarray, likelihood: Likelihood, rows: Ro
         return float(block.weigh(likelihood.nll(block.targets, outputs)).sum())
 
     nll = rows.sum(term, row_bytes=8 * 2 * sum(mlp.layer_sizes))
-    return likelihood.log_normaliser(rows.total_weight, mlp.n_outputs) - likelihood.scale * nll
+    normaliser = likelihood.log_normaliser(rows.total_weight, mlp.n_outputs)
+    return float(normaliser - likelihood.scale * nll)
 
 
 def log_marginal_likelihood(posterior: GaussianPosterior, log_likelihood_map: float) -> Evidence:

@@ -18,6 +18,7 @@ import numpy as np
 from laplace_nn.curvature import GGN
 from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
 from laplace_nn.likelihoods import Gaussian, Likelihood
+from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
@@ -52,7 +53,9 @@ MAX_SHORTENINGS = 2
 FLAT_CYCLES = 3  # in a row, with hardly any rise, that end the climb
 ROUNDING = 1e-10  # relative fall of the evidence that is none
 OUT_OF_CYCLES = "the cycles ran out"
-CYCLE_ITERATIONS = 100  # MAP iterations in one cycle; the last fit has the whole budget
+# MAP iterations in a cycle: few while hyperparameters still take their longest steps, more when
+# they settle or the evidence falls; the last fit has the whole budget.
+FAR_ITERATIONS, NEAR_ITERATIONS, SETTLING_ITERATIONS = 30, 100, 300
 
 
 @dataclass(frozen=True)
@@ -177,9 +180,9 @@ class _Climb:
         bounded = old + np.clip(new - old, -LONGEST_STEP, LONGEST_STEP)
         return float(min(bounded, np.log(MAX_NOISE_PRECISION)))
 
-    def moved(self, state: State, log_hyperparameters: np.ndarray) -> tuple[
-        GaussianPrior, Likelihood
-    ]:
+    def moved(
+        self, state: State, log_hyperparameters: np.ndarray
+    ) -> tuple[GaussianPrior, Likelihood]:
         """The state's prior and likelihood with other hyperparameters."""
         values = np.exp(log_hyperparameters)
         prior = state.prior.with_precisions(values[:-1]) if self.fit_prior else state.prior
@@ -277,7 +280,7 @@ def reestimate(
         state = climb.evaluate(prior, likelihood, theta, max_iter)
         note(state, "fixed")
         return Reestimation(state, True, "nothing to re-estimate", history)
-    best = climb.evaluate(prior, likelihood, theta, min(CYCLE_ITERATIONS, max_iter))
+    best = climb.evaluate(prior, likelihood, theta, min(NEAR_ITERATIONS, max_iter))
     note(best, "start")
     best, reason = _ascend(climb, best, note, tol, max_cycles, max_iter)
     best = climb.evaluate(best.prior, best.likelihood, best.map.theta, max_iter)
@@ -294,17 +297,18 @@ def _ascend(
     max_iter: int,
 ) -> tuple[State, str]:
     """MacKay's updates with the evidence as merit; the best state and why the climb ended."""
-    cycle_iterations = min(CYCLE_ITERATIONS, max_iter)
-    proposal, shortenings, flat = climb.update(best), 0, 0
+    proposal, shortenings, flat, trained = climb.update(best), 0, 0, False
     for _ in range(max_cycles):
-        state = climb.evaluate(*climb.moved(best, proposal), best.map.theta, cycle_iterations)
-        rise = state.evidence.total - best.evidence.total
         size = max(1.0, abs(best.evidence.total))
+        state, rise = _try(climb, best, proposal, max_iter)
         if not rise >= -ROUNDING * size:
-            note(state, "taken back")
-            if not best.map.converged:
-                # Only stationary points may be compared: train the best state to the end first.
-                best = climb.evaluate(best.prior, best.likelihood, best.map.theta, max_iter)
+            note(state, "taken back" if np.isfinite(rise) else "refused")
+            if not (best.map.converged or trained):
+                # Only stationary points may be compared: train the best state to the end first;
+                # once, since where rounding keeps the gradient up a second time ends like it.
+                trained = True
+                budget = min(SETTLING_ITERATIONS, max_iter)
+                best = climb.evaluate(best.prior, best.likelihood, best.map.theta, budget)
                 note(best, "trained on")
                 proposal = climb.update(best)
                 continue
@@ -315,7 +319,7 @@ def _ascend(
             proposal = current + SHORTENING * (proposal - current)
             continue
         note(state, "step")
-        old, best, shortenings = best.log_hyperparameters, state, 0
+        old, best, shortenings, trained = best.log_hyperparameters, state, 0, False
         change = np.abs(best.log_hyperparameters - old) / np.maximum(1.0, np.abs(old))
         if rise <= tol * size and np.all(change <= tol):
             return best, "hyperparameters and evidence stopped changing"
@@ -324,6 +328,19 @@ def _ascend(
             return best, "the evidence stopped rising"
         proposal = climb.update(best)
     return best, OUT_OF_CYCLES
+
+
+def _try(climb: _Climb, best: State, proposal: np.ndarray, max_iter: int) -> tuple[State, float]:
+    """The state at proposed hyperparameters, and how far its evidence rises above the best."""
+    prior, likelihood = climb.moved(best, proposal)
+    longest = np.max(np.abs(proposal - best.log_hyperparameters))
+    n_iter = FAR_ITERATIONS if longest > 0.9 * LONGEST_STEP else NEAR_ITERATIONS
+    try:
+        state = climb.evaluate(prior, likelihood, best.map.theta, min(n_iter, max_iter))
+    except NotPositiveDefiniteError:
+        # So extreme that rounding hides the data or the prior: no better than a fall.
+        return best, -np.inf
+    return state, state.evidence.total - best.evidence.total
 
 
 def _entry(cycle: int, state: State, event: str) -> dict[str, Any]:

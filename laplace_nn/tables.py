@@ -99,7 +99,11 @@ def _parse(cells: np.ndarray) -> np.ndarray:
     """Cells as numbers, NaN where they are none."""
     import pandas as pd
 
-    return pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(dtype=float)
+    parsed = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce")
+    values = parsed.to_numpy(dtype=float, copy=True)
+    known = ~np.isnan(values)
+    values[known] = cells[known].astype(float)  # pandas before 3 drops the last digit
+    return values
 
 
 def numbers(frame: "pd.DataFrame", column: str) -> np.ndarray:

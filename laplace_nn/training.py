@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from laplace_nn.curvature import GGN, ExactHessian
 from laplace_nn.curvature.regularised import FunctionSpace, Regularised, WeightSpace
 from laplace_nn.likelihoods import Likelihood
+from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP, second_jvp, vjp
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
@@ -36,7 +37,6 @@ AUTO_STEP_COST = 2e10
 DAMPING_FLOOR = 1e-3  # of the smallest prior precision: below it the damping is as good as none
 HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
 MAX_BACKTRACKS = 8
-WORTH = 10.0  # how much more a direction of negative curvature must promise to be followed
 MOST_BEND = 0.75  # longest geodesic correction, as a part of the step (Transtrum & Sethna 2012)
 ROUNDING = 1e-13  # relative size of an energy difference that says nothing
 ENOUGH_GRADIENT = 1e-9  # of max(1, |E|): what the last Newton steps aim at
@@ -301,20 +301,27 @@ class _Descent:
         damping, refine, stalled, n_iter = 1.0, False, 0, 0
         while n_iter < max_iter and not self._finished(point, stalled):
             n_iter += 1
-            # At its floor the damping changes nothing any more: the steps are Newton's.
-            step = point.step(damping if damping > floor else 0.0, refine)
-            new, length = self._search(point, step)
+            # Within the tolerance, and where the damping changes nothing any more, the steps are
+            # Newton's: damped ones creep, and would look as if nothing more could be gained.
+            near = point.max_gradient <= self._limit(point)
+            try:
+                step = point.step(damping if damping > floor and not near else 0.0, refine or near)
+                new, length = self._search(point, step)
+            except NotPositiveDefiniteError:
+                # Outer products are never negative but by rounding, which damping drowns.
+                new, length = None, 0.0
             if new is None:
-                if damping > HOPELESS_DAMPING * floor or point.max_gradient <= self._limit(point):
+                if near or damping > HOPELESS_DAMPING * floor:
                     break
-                stalled, refine, damping = stalled + 1, False, 10.0 * damping
+                refine, damping = False, 10.0 * damping
                 continue
-            stalled = 0 if new.max_gradient < 0.25 * point.max_gradient else stalled + 1
+            helped = new.max_gradient < 0.25 * point.max_gradient
+            stalled = stalled + 1 if near and not helped else 0
             agreement = (point.energy - new.energy) / max(step.decrease, np.finfo(float).tiny)
             refine = length > 0.25
             if length < 1.0:
                 damping *= 3.0 if length > 0.25 else 10.0
-            elif agreement > 0.5:
+            elif agreement > 0.75:
                 damping = max(0.2 * damping, floor)
             point = new
             if self.callback is not None:
@@ -401,19 +408,16 @@ class _Point:
             return _Step(direction, float(-0.5 * self.gradient @ direction), bend)
         product = self.objective.hessian_products(self.theta)
         forcing = np.sqrt(self.max_gradient / max(1.0, abs(self.energy)))
-        direction, moved, convex = conjugate_gradients(
+        refined = conjugate_gradients(
             lambda v: product(v) + damping * v,
             -self.gradient,
             model.solve,
             float(np.clip(forcing, 1e-4, 0.1)),
         )
-        decrease = float(-self.gradient @ direction - 0.5 * direction @ moved)
-        if not convex:
-            plain = self.step(damping, refine=False)
-            # A direction of negative curvature is only worth following where it promises much.
-            if decrease < WORTH * plain.decrease:
-                return plain
-        return _Step(direction, decrease)
+        if refined is None:
+            return self.step(damping, refine=False)
+        direction, moved = refined
+        return _Step(direction, float(-self.gradient @ direction - 0.5 * direction @ moved))
 
 
 def conjugate_gradients(
@@ -422,12 +426,10 @@ def conjugate_gradients(
     precondition: Callable[[np.ndarray], np.ndarray],
     rtol: float,
     max_iter: int = 40,
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Preconditioned conjugate gradients that follow a direction of negative curvature.
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Preconditioned conjugate gradients that notice a direction of negative curvature.
 
-    Steihaug (1983), Nocedal & Wright algorithm 7.2, with the length of the first, preconditioned
-    direction M⁻¹ b as the trust radius of such a direction; SciPy's ``cg`` would go on without
-    a word.
+    Nocedal & Wright algorithm 5.3; SciPy's ``cg`` would go on without a word.
 
     Parameters
     ----------
@@ -444,29 +446,24 @@ def conjugate_gradients(
 
     Returns
     -------
-    x : ndarray of shape (P,)
-        The approximate solution of A x = b, or a step along negative curvature.
-    Ax : ndarray of shape (P,)
-        Its image.
-    convex : bool
-        Whether no negative curvature was met.
+    (x, A x) : tuple of ndarray of shape (P,), or None
+        The approximate solution of A x = b and its image; None if A is not positive along a
+        direction that was met.
     """
     x, Ax, residual = np.zeros_like(target), np.zeros_like(target), target
     direction = precondition(residual)
-    size = first_size = norm = residual @ direction  # norm = ‖direction‖² in M
+    size = first_size = residual @ direction
     for _ in range(max_iter):
         moved = product(direction)
         curvature = direction @ moved
-        convex = bool(curvature > 0.0)
-        length = size / curvature if convex else np.sqrt(first_size / norm)
+        if not curvature > 0.0:
+            return None
+        length = size / curvature
         x, Ax, residual = x + length * direction, Ax + length * moved, residual - length * moved
-        if not convex:
-            return x, Ax, False
         solved = precondition(residual)
         new_size = residual @ solved
         if new_size <= rtol**2 * first_size:
             break
         direction = solved + (new_size / size) * direction
-        norm = new_size + (new_size / size) ** 2 * norm
         size = new_size
-    return x, Ax, True
+    return x, Ax

@@ -22,7 +22,7 @@ FLOORS = [
     {"network", "linalg", "likelihoods", "priors", "rows"},
     {"curvature", "training"},
     {"posterior", "evidence", "reestimation", "pushforward", "predictive"},
-    {"estimators", "displays", "cli", "demo", "inference_data"},
+    {"estimators", "displays", "tables", "cli", "demo", "inference_data"},
     {ROOT},
 ]
 FLOOR = {unit: number for number, floor in enumerate(FLOORS) for unit in floor}
@@ -37,12 +37,12 @@ SIDEWAYS = {
     "pushforward": {"posterior"},
     "displays": {"estimators"},
     "inference_data": {"estimators"},
-    "demo": {"estimators", "displays", "inference_data"},
-    "cli": {"estimators", "displays", "inference_data", "demo"},
+    "demo": {"estimators", "displays", "inference_data", "tables"},
+    "cli": {"estimators", "displays", "inference_data", "tables", "demo"},
 }
 
 ANYWHERE = {"numpy", "scipy"}
-TOP_ONLY = {"sklearn", "joblib"}
+TOP_ONLY = {"sklearn", "joblib", "threadpoolctl"}
 INSIDE_FUNCTIONS = {"matplotlib", "arviz", "pandas", "tqdm", "xarray"}
 EXCEPTIONS = {"rows": {"joblib"}}
 

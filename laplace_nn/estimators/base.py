@@ -99,7 +99,7 @@ class BaseLaplaceMLP(BaseEstimator):
 
     def _climb(self, mlp: MLP, rows: RowBlocks, starts: list[Start]) -> list[Reestimation]:
         """One climb of the evidence a start, in parallel where asked for."""
-        with Progress(len(starts), self.max_cycles, bool(self.verbose)) as progress:
+        with Progress(len(starts), self._log_jacobian(rows), bool(self.verbose)) as progress:
             settings = {
                 "fit_prior": self._is_auto("prior_precision"),
                 "fit_noise": self._is_auto("noise_precision"),
@@ -130,12 +130,27 @@ class BaseLaplaceMLP(BaseEstimator):
         self.n_effective_params_ = state.n_effective_params
         self.pruned_groups_ = state.pruned
         self.log_marginal_likelihood_ = evidence + self._log_jacobian(rows)
-        self.history_ = [
-            {"start": index, **entry} for index, one in enumerate(found) for entry in one.history
-        ]
+        self.history_ = self._history(found, self._log_jacobian(rows))
         self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
         self._set_coefficients()
         self._warn(best)
+
+    def _history(self, found: list[Reestimation], shift: float) -> list[dict[str, Any]]:
+        """Every cycle of every start, in the units of the targets that were passed."""
+        history = []
+        for index, climbed in enumerate(found):
+            for entry in climbed.history:
+                moved = {
+                    name: entry[name] + shift
+                    for name in ("log_marginal_likelihood", "log_likelihood")
+                }
+                noise = self._noise_in_units(entry["noise_precision"])
+                history.append({"start": index, **entry, **moved, "noise_precision": noise})
+        return history
+
+    def _noise_in_units(self, noise_precision: float) -> Any:
+        """β in the units of y that were passed; 1 where the likelihood has none."""
+        return noise_precision
 
     def _choose(
         self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]
@@ -148,9 +163,7 @@ class BaseLaplaceMLP(BaseEstimator):
             if self.curvature == "ggn" and isinstance(state.posterior, form):
                 ranked.append((climbed, state.posterior, state.evidence.total))
                 continue
-            curvature = make_curvature(
-                self.curvature, mlp, state.map.theta, state.likelihood, rows
-            )
+            curvature = make_curvature(self.curvature, mlp, state.map.theta, state.likelihood, rows)
             posterior = form.from_curvature(
                 state.map.theta, curvature, state.prior, state.likelihood.scale
             )
@@ -170,14 +183,14 @@ class BaseLaplaceMLP(BaseEstimator):
         state = best.state
         if not state.map.converged:
             warnings.warn(
-                not_stationary(state.map, self.gradient_tol), ConvergenceWarning, stacklevel=4
+                not_stationary(state.map, self.gradient_tol), ConvergenceWarning, stacklevel=5
             )
         if not best.converged:
             warnings.warn(
                 f"Re-estimation stopped after max_cycles = {self.max_cycles} cycles with the "
                 "evidence still rising: raise max_cycles or tol.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _log_jacobian(self, rows: RowBlocks) -> float:

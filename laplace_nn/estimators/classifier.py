@@ -202,7 +202,7 @@ default="layer"
         if len(classes) < 2:
             raise ValueError(
                 "LaplaceMLPClassifier needs rows of at least two classes; the rows that carry "
-                f"weight are of one class, {classes[0]!r}."
+                f"weight are of one class, {classes.tolist()[0]!r}."
             )
         self._check_link(len(classes))
         self.classes_ = classes
@@ -273,7 +273,7 @@ default="layer"
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y holds the label {unknown[0]!r}, which is not one of the training labels "
+                f"y holds the label {unknown.tolist()[0]!r}, which is not one of the training labels "
                 f"{self.classes_.tolist()}."
             )
         codes = np.searchsorted(self.classes_, labels)

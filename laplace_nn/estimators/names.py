@@ -1,6 +1,5 @@
 """The tables from strings to classes, and the checks of what users pass."""
 
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,14 +65,15 @@ def make_mlp(
 ) -> MLP:
     """The network that the estimator's parameters describe."""
     hidden = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).tolist()
-    if not all(isinstance(size, numbers.Integral) and size > 0 for size in hidden):
+    if not all(isinstance(size, int | np.integer) and size > 0 for size in hidden):
         raise ValueError(
             "hidden_layer_sizes must be a positive integer or a sequence of them, () for no "
             f"hidden layer; got {hidden_layer_sizes!r}."
         )
-    if not isinstance(activation, Activation):
-        activation = _look_up("activation", activation, ACTIVATIONS)
-    return MLP((n_inputs, *(int(size) for size in hidden), n_outputs), activation)
+    sizes = (n_inputs, *(int(size) for size in hidden), n_outputs)
+    if isinstance(activation, Activation):
+        return MLP(sizes, activation)
+    return MLP(sizes, _look_up("activation", activation, ACTIVATIONS))
 
 
 def make_prior(
@@ -82,7 +82,7 @@ def make_prior(
     precision: float | np.ndarray,
     input_names: Sequence[str] | None,
 ) -> GaussianPrior:
-    """The prior by name, by group labels or as it is, starting from a precision (or one a group)."""
+    """The prior by name, by group labels or as it is, with a precision or one for each group."""
     if isinstance(prior, str):
         build = _look_up("prior", prior, PRIORS)
         made = build(mlp, 1.0, input_names) if prior == "ard" else build(mlp, 1.0)
@@ -90,6 +90,11 @@ def make_prior(
         made = prior
     else:
         groups = np.asarray(prior)
+        if groups.ndim != 1 or groups.dtype.kind not in "iu":
+            raise ValueError(
+                f"prior must be one of {', '.join(map(repr, PRIORS))}, a GaussianPrior or one "
+                f"integer group label a weight; got {prior!r}."
+            )
         made = GaussianPrior(groups, np.ones(int(groups.max(initial=0)) + 1))
     if made.n_params != mlp.n_params:
         raise ValueError(
@@ -136,11 +141,11 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     _look_up("posterior", parameters["posterior"], POSTERIORS, also=("auto",))
     for name in ("n_restarts", "max_iter", "max_cycles"):
         value = parameters[name]
-        if not isinstance(value, numbers.Integral) or value < 1:
+        if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a positive integer; got {value!r}.")
     for name in ("tol", "gradient_tol"):
         value = parameters[name]
-        if not isinstance(value, numbers.Real) or not value > 0:
+        if not isinstance(value, int | float | np.number) or not value > 0:
             raise ValueError(f"{name} must be a positive number; got {value!r}.")
     for name in ("prior_precision", "noise_precision"):
         value = parameters.get(name, "auto")
@@ -148,6 +153,13 @@ def check_parameters(parameters: dict[str, Any]) -> None:
             raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
         if not isinstance(value, str) and not np.all(np.asarray(value, dtype=float) > 0):
             raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
+    noise = parameters.get("noise_precision", "auto")
+    if not isinstance(noise, str | int | float | np.number):
+        raise ValueError(f'noise_precision must be "auto" or a positive number; got {noise!r}.')
+    for name in ("standardize", "normalize_y", "warm_start"):
+        value = parameters.get(name, False)
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False; got {value!r}.")
 
 
 def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, ...] = ()) -> Any:
@@ -157,5 +169,3 @@ def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, 
         known = ", ".join(repr(key) for key in (*also, *table))
         raise ValueError(f"{parameter} must be one of {known}; got {name!r}.")
     return table[name]
-
-

@@ -1,6 +1,7 @@
 """A progress bar over starts and cycles, with the evidence."""
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,14 +19,15 @@ class Progress:
     ----------
     n_starts : int
         Number of climbs.
-    max_cycles : int
-        Budget of cycles of each.
+    shift : float
+        What makes an evidence of standardised targets one of the targets themselves.
     shown : bool
         Whether to show anything.
     """
 
-    def __init__(self, n_starts: int, max_cycles: int, shown: bool) -> None:
-        self._best, self._max_cycles, self._bar = -np.inf, max_cycles, None
+    def __init__(self, n_starts: int, shift: float, shown: bool) -> None:
+        self._best, self._shift = -np.inf, shift
+        self._bar: Any = None
         if shown:
             from tqdm import tqdm
 
@@ -47,25 +49,20 @@ class Progress:
         """What a climb calls with every entry of its history."""
         if self._bar is None:
             return None
-
-        def show(entry: dict[str, Any]) -> None:
-            self._show(index, entry["cycle"], entry["log_marginal_likelihood"])
-            if entry["event"] in ("end", "fixed"):
-                self._bar.update(1)
-
-        return show
+        return partial(self._show, index)
 
     def finished(self, index: int, climbed: Reestimation) -> Reestimation:
         """Show a climb that ended in a worker, and hand it on."""
         if self._bar is not None:
-            last = climbed.history[-1]
-            self._show(index, last["cycle"], last["log_marginal_likelihood"])
-            self._bar.update(1)
+            self._show(index, climbed.history[-1])
         return climbed
 
-    def _show(self, index: int, cycle: int, evidence: float) -> None:
+    def _show(self, index: int, entry: dict[str, Any]) -> None:
+        evidence = entry["log_marginal_likelihood"] + self._shift
         self._best = max(self._best, evidence)
         self._bar.set_postfix_str(
-            f"start {index + 1}, cycle {cycle}/{self._max_cycles}, "
+            f"start {index + 1}, cycle {entry['cycle']}, "
             f"log evidence {evidence:.2f}, best {self._best:.2f}"
         )
+        if entry["event"] in ("end", "fixed"):
+            self._bar.update(1)

@@ -203,8 +203,7 @@ default="layer"
             noise = float(self.noise_precision * self.target_scale_[0] ** 2)
         scaled = (targets - self.target_mean_) / self.target_scale_
         self._fit_rows(X, scaled, weights, Gaussian(noise))
-        precisions = self.likelihood_.scale / self.target_scale_**2
-        self.noise_precision_ = float(precisions[0]) if self._single_target else precisions
+        self.noise_precision_ = self._noise_in_units(self.likelihood_.scale)
         return self
 
     def predict(
@@ -238,7 +237,9 @@ default="layer"
             If both are asked for.
         """
         if return_std and return_cov:
-            raise ValueError("predict returns either std or cov: set one of return_std, return_cov.")
+            raise ValueError(
+                "predict returns either std or cov: set one of return_std, return_cov."
+            )
         rows = self._rows(X)
         if return_cov:
             return self._predict_joint(rows)
@@ -320,6 +321,10 @@ default="layer"
 
     def _log_jacobian(self, rows: RowBlocks) -> float:
         return -rows.total_weight * float(np.sum(np.log(self.target_scale_)))
+
+    def _noise_in_units(self, noise_precision: float) -> Any:
+        precisions = noise_precision / self.target_scale_**2
+        return float(precisions[0]) if self._single_target else precisions
 
     def _output_scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
         return self.target_scale_, self.target_mean_

@@ -64,8 +64,8 @@ def jvp(mlp: MLP, theta: np.ndarray, tape: Tape, v: np.ndarray) -> np.ndarray:
 def second_jvp(mlp: MLP, theta: np.ndarray, tape: Tape, v: np.ndarray) -> np.ndarray:
     """Second directional derivative of the outputs, Σ_ij v_i v_j ∂²f/∂w_i∂w_j.
 
-    R²{a_l} = W_l R²{z_{l-1}} + 2 V_l R{z_{l-1}}, R²{z} = h''(a) R{a}² + h'(a) R²{a}: the operator of
-    PRML 5.96 applied twice to forward propagation.
+    R²{a_l} = W_l R²{z_{l-1}} + 2 V_l R{z_{l-1}}, R²{z} = h''(a) R{a}² + h'(a) R²{a}: the
+    operator of PRML 5.96 applied twice to forward propagation.
 
     Parameters
     ----------

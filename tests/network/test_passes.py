@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from laplace_nn.network import jvp, rvjp, vjp
+from laplace_nn.network import jvp, rvjp, second_jvp, vjp
 from tests import reference
 from tests.cases import CASES
 from tests.contracts import assert_close
@@ -47,6 +47,23 @@ def test_rvjp_is_the_exact_hessian_times_a_direction(case):
     expected = v @ case.exact_twin
     assert_close(rvjp(case.mlp, case.theta, tape, signals, v, M), expected)
     assert_close(rvjp(case.mlp, case.theta, tape, signals, v[1, 2], M), expected[1, 2])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_second_jvp_is_the_slope_of_jvp_along_its_direction(case):
+    v = np.random.default_rng(0).normal(size=case.mlp.n_params)
+    v /= np.max(np.abs(v))  # as far as a relu network stays away from its kinks
+
+    def slope(t):
+        theta = case.theta + t * v
+        return np.sum(reference.jacobian(case.problem, theta, case.rows.X) * v, axis=-1)
+
+    steps = reference.STEP * reference.OFFSETS
+    expected = np.tensordot(reference.COEFFICIENTS, [slope(t) for t in steps], axes=1)
+    tape = case.mlp.forward(case.theta, case.rows.X)
+    actual = second_jvp(case.mlp, case.theta, tape, v)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected / reference.STEP, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "relu" in case.name], ids=str)
