@@ -176,7 +176,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=N_ROWS)
-    parser.add_argument("--solver", default="auto", help="auto, lm, lbfgs or cg")
+    parser.add_argument("--solver", default="lbfgs", help="auto, lm, lbfgs or cg")
     parser.add_argument("--tol", type=float, default=1e-6, help="of max|gradient| / max(1, |E|)")
     parser.add_argument("--max-iter", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

@@ -23,7 +23,13 @@ from laplace_nn.network import MLP
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
-from laplace_nn.training import MAPResult, NegativeLogPosterior, find_map, in_weight_space
+from laplace_nn.training import (
+    ENOUGH_GRADIENT,
+    MAPResult,
+    NegativeLogPosterior,
+    find_map,
+    in_weight_space,
+)
 
 __all__ = [
     "MAX_NOISE_PRECISION",
@@ -301,15 +307,20 @@ def _ascend(
     for _ in range(max_cycles):
         size = max(1.0, abs(best.evidence.total))
         state, rise = _try(climb, best, proposal, max_iter)
+        settling = not (rise >= -ROUNDING * size or trained or _settled(best))
+        if settling:
+            # Only stationary points may be compared, and near a saddle the gradient is small too:
+            # train the best state to the end first; once, since where rounding keeps the gradient
+            # up a second time ends like it.
+            trained = True
+            budget = min(SETTLING_ITERATIONS, max_iter)
+            best = climb.evaluate(best.prior, best.likelihood, best.map.theta, budget)
+            note(best, "trained on")
+            if np.isfinite(rise) and state.map.converged:
+                rise = state.evidence.total - best.evidence.total
         if not rise >= -ROUNDING * size:
             note(state, "taken back" if np.isfinite(rise) else "refused")
-            if not (best.map.converged or trained):
-                # Only stationary points may be compared: train the best state to the end first;
-                # once, since where rounding keeps the gradient up a second time ends like it.
-                trained = True
-                budget = min(SETTLING_ITERATIONS, max_iter)
-                best = climb.evaluate(best.prior, best.likelihood, best.map.theta, budget)
-                note(best, "trained on")
+            if settling:
                 proposal = climb.update(best)
                 continue
             shortenings += 1
@@ -328,6 +339,11 @@ def _ascend(
             return best, "the evidence stopped rising"
         proposal = climb.update(best)
     return best, OUT_OF_CYCLES
+
+
+def _settled(state: State) -> bool:
+    """Whether training on could hardly change the state."""
+    return state.map.max_gradient <= ENOUGH_GRADIENT * max(1.0, abs(state.map.energy))
 
 
 def _try(climb: _Climb, best: State, proposal: np.ndarray, max_iter: int) -> tuple[State, float]:

@@ -271,8 +271,8 @@ def _scipy_minimise(
     callback: Callback | None,
 ) -> tuple[np.ndarray, int]:
     """SciPy's L-BFGS-B or CG down to the tolerance or as near as it gets."""
-    energy, _ = objective.value_and_gradient(theta)
-    options = {"maxiter": max_iter, "gtol": tol * max(1.0, abs(energy))}
+    # The tolerance scales with the energy, which is far smaller at the minimum than at the start.
+    options = {"maxiter": max_iter, "gtol": tol}
     if solver == "lbfgs":
         options |= {"maxcor": 20, "ftol": 1e-12, "maxfun": 2 * max_iter}
     result = minimize(

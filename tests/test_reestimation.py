@@ -101,9 +101,7 @@ def test_issue_2_condition_1_re_estimation_without_hidden_layer_is_bayesian_ridg
     """
     X, y = line(50, seed=seed)
     mlp = MLP((4, 1))
-    found = reestimate(
-        mlp, Gaussian(), single(mlp), RowBlocks(X, y), np.zeros(5), tol=1e-10
-    )
+    found = reestimate(mlp, Gaussian(), single(mlp), RowBlocks(X, y), np.zeros(5), tol=1e-10)
     off = dict.fromkeys(("alpha_1", "alpha_2", "lambda_1", "lambda_2"), 0.0)
     ridge = BayesianRidge(
         fit_intercept=False, max_iter=10_000, tol=1e-13, compute_score=True, **off
@@ -148,7 +146,9 @@ def test_effective_parameters_lie_between_none_and_all(name, start):
 def test_precisions_stay_within_their_bounds(name, start):
     for entry in climbed(name, start).history:
         alpha, beta = entry["prior_precision"], entry["noise_precision"]
-        assert np.all((alpha >= MIN_PRECISION * (1 - 1e-12)) & (alpha <= MAX_PRECISION * (1 + 1e-12)))
+        assert np.all(
+            (alpha >= MIN_PRECISION * (1 - 1e-12)) & (alpha <= MAX_PRECISION * (1 + 1e-12))
+        )
         assert 0.0 < beta <= MAX_NOISE_PRECISION * (1 + 1e-12)
 
 
@@ -164,9 +164,9 @@ def test_the_evidence_never_falls_from_one_best_state_to_the_next(name, start):
         if entry["event"] == "step":
             assert rise >= -1e-9 * max(1.0, abs(best["log_marginal_likelihood"]))
         if entry["event"] == "taken back":
-            assert rise < 0.0
+            assert rise < 0.0 or not entry["stationary"]
         if entry["event"] == "trained on":
-            assert not best["stationary"]
+            assert best["max_gradient"] > 1e-9
             assert_array_equal(entry["prior_precision"], best["prior_precision"])
         if entry["event"] in ("step", "trained on"):
             best = entry
@@ -192,6 +192,18 @@ def test_the_history_counts_its_entries_and_ends_converged(name, start):
     assert found.reason != OUT_OF_CYCLES
     if name != "noise-free":  # there rounding at β = 10⁶ keeps the gradient up
         assert found.state.map.converged
+
+
+def test_a_saddle_is_no_summit():
+    """At gradient 2e-5 the third state looks stationary, its evidence 1.6 nats above the mode's."""
+    found = climbed("sine", 1)
+    events = [entry["event"] for entry in found.history]
+    assert "trained on" in events
+    trained = events.index("trained on")
+    before, after = found.history[trained - 1], found.history[trained]
+    assert before["stationary"]
+    assert after["log_marginal_likelihood"] < before["log_marginal_likelihood"] - 1.0
+    assert found.state.evidence.total > before["log_marginal_likelihood"] + 30.0
 
 
 def test_a_climb_ends_where_a_fit_cannot_become_stationary():

@@ -237,7 +237,9 @@ def quadratic(eigenvalues, seed=0):
 
 
 def solve_by_cg(A, M, b, rtol=1e-13, **settings):
-    return conjugate_gradients(lambda v: A @ v, b, lambda v: np.linalg.solve(M, v), rtol, **settings)
+    return conjugate_gradients(
+        lambda v: A @ v, b, lambda v: np.linalg.solve(M, v), rtol, **settings
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -225,7 +225,7 @@ class BaseLaplaceMLP(BaseEstimator):
     def _rows(self, X: Any) -> RowBlocks:
         """Validated, standardised inputs of a fitted estimator."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, X, reset=False, dtype=np.float64, order="C")
         return RowBlocks(self._standardised(X))
 
     def _linearised(self, X: Any) -> tuple[np.ndarray, np.ndarray]:

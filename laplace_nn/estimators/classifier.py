@@ -191,7 +191,7 @@ default="layer"
         self._check_parameters()
         if self.link not in LINKS:
             raise ValueError(f"link must be one of {', '.join(LINKS)}; got {self.link!r}.")
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C")
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         weights = checked_weights(sample_weight, X)
@@ -273,8 +273,8 @@ default="layer"
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise ValueError(
-                f"y holds the label {unknown.tolist()[0]!r}, which is not one of the training labels "
-                f"{self.classes_.tolist()}."
+                f"y holds the label {unknown.tolist()[0]!r}, which is not one of the training "
+                f"labels {self.classes_.tolist()}."
             )
         codes = np.searchsorted(self.classes_, labels)
         probabilities = self.predict_proba(X)

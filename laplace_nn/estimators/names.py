@@ -91,9 +91,12 @@ def make_prior(
     else:
         groups = np.asarray(prior)
         if groups.ndim != 1 or groups.dtype.kind not in "iu":
+            got = (
+                f"an array of {groups.dtype}, shape {groups.shape}" if groups.ndim else repr(prior)
+            )
             raise ValueError(
                 f"prior must be one of {', '.join(map(repr, PRIORS))}, a GaussianPrior or one "
-                f"integer group label a weight; got {prior!r}."
+                f"integer group label a weight; got {got}."
             )
         made = GaussianPrior(groups, np.ones(int(groups.max(initial=0)) + 1))
     if made.n_params != mlp.n_params:

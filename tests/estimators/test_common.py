@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from functools import cache
+from itertools import pairwise
 
 import joblib
 import numpy as np
@@ -15,7 +16,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.curvature.base import MissingCapabilityError
@@ -47,7 +47,15 @@ def fitted(kind):
     return build(kind).fit(*table(kind))
 
 
-@parametrize_with_checks([LaplaceMLPRegressor(**SMALL), LaplaceMLPClassifier(**SMALL)])
+#: As `parametrize_with_checks` does it, which hands pytest an iterator where it wants a list.
+CHECKS = [
+    pytest.param(*pair, id=f"{type(pair[0]).__name__}-{pair[1].func.__name__}")
+    for estimator in (LaplaceMLPRegressor(**SMALL), LaplaceMLPClassifier(**SMALL))
+    for pair in estimator_checks.estimator_checks_generator(estimator)
+]
+
+
+@pytest.mark.parametrize(("estimator", "check"), CHECKS)
 def test_scikit_learn_s_checks(estimator, check):
     check(estimator)
 
@@ -104,7 +112,7 @@ def test_grid_search_and_cross_validation(kind):
     grid = {"hidden_layer_sizes": [(), (3,)]}
     search = GridSearchCV(build(kind, n_restarts=1), grid, cv=3, error_score="raise").fit(X, y)
     scores = search.cv_results_["mean_test_score"]
-    assert search.best_params_["hidden_layer_sizes"] == grid["hidden_layer_sizes"][np.argmax(scores)]
+    assert search.best_index_ == np.argmax(scores)
     best = build(kind, n_restarts=1, **search.best_params_)
     assert_allclose(cross_val_score(best, X, y, cv=3).mean(), scores.max())
     if kind == "regressor":  # a sine is no line
@@ -121,7 +129,8 @@ def test_data_frames(kind):
     assert model.prior_.names == ("length", "width", "biases_0", "weights_1", "biases_1")
     plain = build(kind, prior="ard").fit(X, y)
     assert plain.prior_.names[:2] == ("input_0", "input_1")
-    assert_array_equal(outputs_of(model, frame), outputs_of(plain, X))
+    # A frame's targets lie in memory column by column, and are summed in another order.
+    assert_allclose(outputs_of(model, frame), outputs_of(plain, X), rtol=1e-9)
     with pytest.raises(ValueError, match="feature names"):
         model.predict(frame.rename(columns={"width": "breadth"}))
 
@@ -146,7 +155,7 @@ def test_weights_that_cannot_be(kind):
     weights[3] = -0.5
     with pytest.raises(ValueError, match=r"sample_weight must not be negative; got -0\.5"):
         build(kind).fit(X, y, sample_weight=weights)
-    with pytest.raises(ValueError, match="all weights are zero"):
+    with pytest.raises(ValueError, match=r"all weights are zero\.$|at least one non-zero"):
         build(kind).fit(X, y, sample_weight=np.zeros(len(X)))
     with pytest.raises(ValueError, match="NaN"):
         build(kind).fit(X, y, sample_weight=np.full(len(X), np.nan))
@@ -179,7 +188,7 @@ def test_coefficients_have_the_shapes_of_scikit_learn_s_own(hidden, kind):
     X, y = table(kind)
     model = build(kind, hidden_layer_sizes=hidden, n_restarts=1).fit(X, y)
     sizes = (2, *hidden, model.mlp_.n_outputs)
-    assert [W.shape for W in model.coefs_] == list(zip(sizes[:-1], sizes[1:], strict=True))
+    assert [W.shape for W in model.coefs_] == list(pairwise(sizes))
     assert [b.shape for b in model.intercepts_] == [(n,) for n in sizes[1:]]
 
 
@@ -285,7 +294,8 @@ BAD_PARAMETERS = {
 
 @BOTH
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in BAD_PARAMETERS.items() for value in values]
+    ("name", "value"),
+    [(name, value) for name, values in BAD_PARAMETERS.items() for value in values],
 )
 def test_bad_parameters(name, value, kind):
     """One sentence that begins with the parameter and ends with what came."""
@@ -297,7 +307,9 @@ def test_bad_parameters(name, value, kind):
 
 
 @BOTH
-@pytest.mark.parametrize("prior", ["layer", by_layer(MLP((2, 3, 1))), by_layer(MLP((2, 3, 1))).groups])
+@pytest.mark.parametrize(
+    "prior", ["layer", by_layer(MLP((2, 3, 1))), by_layer(MLP((2, 3, 1))).groups]
+)
 def test_three_ways_to_give_the_same_prior(prior, kind):
     model = build(kind, prior=prior, activation=tanh).fit(*table(kind))
     assert_array_equal(model.theta_, fitted(kind).theta_)
@@ -333,11 +345,10 @@ def test_the_start_of_best_evidence_is_kept(kind):
     ends = [entry for entry in model.history_ if entry["event"] == "end"]
     assert [entry["start"] for entry in ends] == [0, 1, 2]
     best = max(ends, key=lambda entry: entry["log_marginal_likelihood"])
-    jacobian = 0.0
-    if isinstance(model, LaplaceMLPRegressor):
-        jacobian = -len(X) * np.sum(np.log(np.std(y, axis=0)))
-    evidence = best["log_marginal_likelihood"] + jacobian
+    evidence = best["log_marginal_likelihood"]
     assert_allclose(model.log_marginal_likelihood_, evidence, rtol=1e-12)
+    if isinstance(model, LaplaceMLPRegressor):
+        assert_allclose(best["noise_precision"], model.noise_precision_, rtol=1e-12)
     assert_array_equal(model.prior_precision_, best["prior_precision"])
     assert model.n_iter_ == sum(entry["n_iter"] for entry in model.history_)
     assert len({entry["log_marginal_likelihood"] for entry in ends}) == 3

@@ -188,9 +188,7 @@ def test_log_predictive_density_of_two_targets():
     mean, cov = fitted("two-targets").predict(X, return_cov=True)
     blocks = [cov[n, :, n, :] for n in range(len(X))]
     assert max(abs(block[0, 1]) for block in blocks) > 1e-4
-    expected = [
-        stats.multivariate_normal.logpdf(*row) for row in zip(Y, mean, blocks, strict=True)
-    ]
+    expected = [stats.multivariate_normal.logpdf(*row) for row in zip(Y, mean, blocks, strict=True)]
     assert_allclose(fitted("two-targets").log_predictive_density(X, Y), expected, rtol=1e-8)
 
 
