@@ -34,6 +34,7 @@ SOLVERS = ("auto", "lm", "lbfgs", "cg")
 # A damped Gauss-Newton step above this many multiplications starts to cost seconds: "auto" then
 # lets L-BFGS do the first part of the way.
 AUTO_STEP_COST = 2e10
+CG_ITERATIONS = 40  # at most, in refining a step to the exact Hessian
 DAMPING_FLOOR = 1e-3  # of the smallest prior precision: below it the damping is as good as none
 HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
 MAX_BACKTRACKS = 8
@@ -254,12 +255,13 @@ def not_stationary(result: MAPResult, tol: float) -> str:
 
 
 def _step_cost(objective: NegativeLogPosterior) -> float:
-    """Multiplications of one Gauss-Newton step."""
+    """Multiplications of one Gauss-Newton step and the passes that refine it."""
     n_params, n_rows = objective.mlp.n_params, objective.rows.n_rows
+    passes = 2.0 * CG_ITERATIONS * n_rows * n_params
     if in_weight_space(objective.mlp, objective.rows):
-        return n_rows * n_params**2 + n_params**3 / 3
+        return passes + n_rows * n_params**2 + n_params**3 / 3
     n_values = n_rows * objective.mlp.n_outputs
-    return n_values**2 * sum(objective.mlp.layer_sizes) + n_values**3 / 3
+    return passes + n_values**2 * sum(objective.mlp.layer_sizes) + n_values**3 / 3
 
 
 def _scipy_minimise(
@@ -298,25 +300,27 @@ class _Descent:
         """Descend from theta with a budget of steps."""
         point = _Point.at(self.objective, theta)
         floor = DAMPING_FLOOR * float(self.objective.prior.precisions.min())
-        damping, refine, stalled, n_iter = 1.0, False, 0, 0
+        damping, refine, failed, stalled, n_iter = 1.0, False, False, 0, 0
         while n_iter < max_iter and not self._finished(point, stalled):
             n_iter += 1
             # Within the tolerance, and where the damping changes nothing any more, the steps are
             # Newton's: damped ones creep, and would look as if nothing more could be gained.
             near = point.max_gradient <= self._limit(point)
+            newton = near and not failed
             try:
-                step = point.step(damping if damping > floor and not near else 0.0, refine or near)
+                step = point.step(0.0 if newton or damping <= floor else damping, refine or newton)
                 new, length = self._search(point, step)
             except NotPositiveDefiniteError:
                 # Outer products are never negative but by rounding, which damping drowns.
                 new, length = None, 0.0
             if new is None:
-                if near or damping > HOPELESS_DAMPING * floor:
+                if damping > HOPELESS_DAMPING * floor:
                     break
-                refine, damping = False, 10.0 * damping
+                stalled = stalled + 1 if near else 0
+                failed, refine, damping = True, False, 10.0 * damping
                 continue
             helped = new.max_gradient < 0.25 * point.max_gradient
-            stalled = stalled + 1 if near and not helped else 0
+            failed, stalled = False, stalled + 1 if near and not helped else 0
             agreement = (point.energy - new.energy) / max(step.decrease, np.finfo(float).tiny)
             refine = length > 0.25
             if length < 1.0:
@@ -407,12 +411,12 @@ class _Point:
                 bend = np.zeros_like(direction)
             return _Step(direction, float(-0.5 * self.gradient @ direction), bend)
         product = self.objective.hessian_products(self.theta)
-        forcing = np.sqrt(self.max_gradient / max(1.0, abs(self.energy)))
+        forcing = self.max_gradient / max(1.0, abs(self.energy))
         refined = conjugate_gradients(
             lambda v: product(v) + damping * v,
             -self.gradient,
             model.solve,
-            float(np.clip(forcing, 1e-4, 0.1)),
+            float(np.clip(forcing, 1e-9, 0.1)),
         )
         if refined is None:
             return self.step(damping, refine=False)
@@ -425,7 +429,7 @@ def conjugate_gradients(
     target: np.ndarray,
     precondition: Callable[[np.ndarray], np.ndarray],
     rtol: float,
-    max_iter: int = 40,
+    max_iter: int = CG_ITERATIONS,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Preconditioned conjugate gradients that notice a direction of negative curvature.
 

@@ -1,5 +1,6 @@
 """What both estimators share: standardising, starts in parallel, choosing by evidence."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = ["BaseLaplaceMLP"]
 
 # Below this size of the smaller of P and N·K, BLAS threads cost more than they bring.
 ONE_THREAD_SIZE = 2000
+N_MATRICES = 4  # of the covariance's size that are alive at the same time in a fit
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class BaseLaplaceMLP(BaseEstimator):
         self._fit_standardiser(X, sample_weight)
         rows = RowBlocks(self._standardised(X), Y, sample_weight)
         mlp = make_mlp(self.hidden_layer_sizes, self.activation, X.shape[1], Y.shape[1])
-        starts = self._starts(mlp, likelihood, rows.total_weight)
         size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
+        _check_memory(size, mlp, rows)
+        starts = self._starts(mlp, likelihood, rows.total_weight)
         with threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas"):
             found = self._climb(mlp, rows, starts)
             self._keep_best(mlp, rows, found)
@@ -238,6 +241,22 @@ class BaseLaplaceMLP(BaseEstimator):
 
     def _check_parameters(self) -> None:
         check_parameters(self.get_params(deep=False))
+
+
+def _check_memory(size: int, mlp: MLP, rows: RowBlocks) -> None:
+    """Refuse a covariance that cannot fit, before anything is computed."""
+    needed = N_MATRICES * 8.0 * size**2
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a platform that does not say
+        return
+    if needed > physical:
+        raise MemoryError(
+            f"A full covariance of this network needs about {needed / 1e9:.0f} GB: it is held as a "
+            f"matrix of P = {mlp.n_params} weights or of N*K = {rows.n_rows * mlp.n_outputs} "
+            f"training values, whichever is smaller, and this machine has {physical / 1e9:.0f} GB. "
+            "Use fewer hidden units or fewer rows."
+        )
 
 
 def _climb_one(

@@ -114,7 +114,7 @@ def test_without_hidden_layer_the_map_is_logistic_regression(n_classes):
     X, y = label_table(n_classes)
     settings = {"hidden_layer_sizes": (), "standardize": False, "prior_precision": 0.5}
     model = classifier(**settings).fit(X, y)
-    twin = LogisticRegression(C=2.0, fit_intercept=False, tol=1e-10, max_iter=10_000)
+    twin = LogisticRegression(C=2.0, fit_intercept=False, solver="newton-cg", tol=1e-10)
     twin.fit(np.column_stack([X, np.ones(len(X))]), y)
     found = np.vstack([model.coefs_[0], model.intercepts_[0]]).T
     assert_allclose(found, twin.coef_, atol=1e-6)

@@ -1,5 +1,6 @@
 """What both estimators owe scikit-learn and their users."""
 
+import inspect
 import pickle
 import warnings
 from functools import cache
@@ -251,6 +252,18 @@ def test_curvature_of_the_posterior(curvature, kind):
     assert_allclose(model.log_marginal_likelihood_, evidence, rtol=1e-6)
 
 
+@EACH_KIND
+@pytest.mark.parametrize("seed", range(2))
+def test_fits_end_at_a_minimum_and_not_at_a_saddle(seed, kind):
+    """A saddle is stationary too, but Laplace's approximation does not hold there."""
+    X, y = table(kind)
+    model = build(kind, n_restarts=1, random_state=seed).fit(X, y)
+    H = reference.hessian(standardised_twin(model, X, y), model.theta_)
+    prior, scale = model.prior_, model.likelihood_.scale
+    A = 0.5 * scale * (H + H.T) + np.diag(prior.precisions[prior.groups])
+    assert np.linalg.eigvalsh(A)[0] > -1e-6
+
+
 @BOTH
 def test_exact_curvature_where_it_is_indefinite(kind):
     """After a single step from a weak prior the weights are at no minimum."""
@@ -491,4 +504,4 @@ def test_parameters_are_documented_and_shared():
     assert names[0] - names[1] == own[0]
     assert names[1] - names[0] == own[1]
     for cls, parameters in zip((LaplaceMLPRegressor, LaplaceMLPClassifier), names, strict=True):
-        assert all(f"\n    {name} : " in cls.__doc__ for name in parameters)
+        assert all(f"\n{name} : " in inspect.getdoc(cls) for name in parameters)
