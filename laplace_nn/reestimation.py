@@ -56,6 +56,7 @@ PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION a
 LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
 SHORTENING = 0.25  # of a step that lowered the evidence
 MAX_SHORTENINGS = 2
+LARGE_RISE = 0.2  # of the evidence, relative: below it a step counts only once it is stationary
 FLAT_CYCLES = 3  # in a row, with hardly any rise, that end the climb
 ROUNDING = 1e-10  # relative fall of the evidence that is none
 OUT_OF_CYCLES = "the cycles ran out"
@@ -351,8 +352,14 @@ def _try(climb: _Climb, best: State, proposal: np.ndarray, max_iter: int) -> tup
     prior, likelihood = climb.moved(best, proposal)
     longest = np.max(np.abs(proposal - best.log_hyperparameters))
     n_iter = FAR_ITERATIONS if longest > 0.9 * LONGEST_STEP else NEAR_ITERATIONS
+    size = max(1.0, abs(best.evidence.total))
     try:
         state = climb.evaluate(prior, likelihood, best.map.theta, min(n_iter, max_iter))
+        rise = state.evidence.total - best.evidence.total
+        if not state.map.converged and 0.0 <= rise < LARGE_RISE * size:
+            # The slow part of training often leaves a saddle, whose evidence flatters.
+            budget = min(SETTLING_ITERATIONS, max_iter)
+            state = climb.evaluate(prior, likelihood, state.map.theta, budget)
     except NotPositiveDefiniteError:
         # So extreme that rounding hides the data or the prior: no better than a fall.
         return best, -np.inf

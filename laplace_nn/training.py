@@ -36,6 +36,7 @@ SOLVERS = ("auto", "lm", "lbfgs", "cg")
 AUTO_STEP_COST = 2e10
 CG_ITERATIONS = 40  # at most, in refining a step to the exact Hessian
 DAMPING_FLOOR = 1e-3  # of the smallest prior precision: below it the damping is as good as none
+ESCAPE = 1e-10  # relative decrease that leaving a saddle must promise
 HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
 MAX_BACKTRACKS = 8
 MOST_BEND = 0.75  # longest geodesic correction, as a part of the step (Transtrum & Sethna 2012)
@@ -301,7 +302,13 @@ class _Descent:
         point = _Point.at(self.objective, theta)
         floor = DAMPING_FLOOR * float(self.objective.prior.precisions.min())
         damping, refine, failed, stalled, n_iter = 1.0, False, False, 0, 0
-        while n_iter < max_iter and not self._finished(point, stalled):
+        while n_iter < max_iter:
+            if self._finished(point, stalled):
+                lower = self._escape(point)
+                if lower is None:
+                    break
+                point, damping, failed, stalled, n_iter = lower, 1.0, False, 0, n_iter + 1
+                continue
             n_iter += 1
             # Within the tolerance, and where the damping changes nothing any more, the steps are
             # Newton's: damped ones creep, and would look as if nothing more could be gained.
@@ -332,6 +339,13 @@ class _Descent:
                 self.callback(point.theta)
         converged = point.max_gradient <= self._limit(point)
         return MAPResult(point.theta, point.energy, point.max_gradient, n_iter, converged)
+
+    def _escape(self, point: "_Point") -> "_Point | None":
+        """A lower point along negative curvature, where this one is a saddle; None at a minimum."""
+        step = point.negative_curvature()
+        if step is None or step.decrease <= ESCAPE * max(1.0, abs(point.energy)):
+            return None
+        return self._search(point, step)[0]
 
     def _search(self, point: "_Point", step: "_Step") -> tuple["_Point | None", float]:
         """Backtrack along the step by quadratic interpolation until Armijo's condition holds."""
@@ -412,16 +426,30 @@ class _Point:
             return _Step(direction, float(-0.5 * self.gradient @ direction), bend)
         product = self.objective.hessian_products(self.theta)
         forcing = self.max_gradient / max(1.0, abs(self.energy))
-        refined = conjugate_gradients(
+        direction, moved, convex = conjugate_gradients(
             lambda v: product(v) + damping * v,
             -self.gradient,
             model.solve,
             float(np.clip(forcing, 1e-9, 0.1)),
         )
-        if refined is None:
+        if not convex:
             return self.step(damping, refine=False)
-        direction, moved = refined
         return _Step(direction, float(-self.gradient @ direction - 0.5 * direction @ moved))
+
+    def negative_curvature(self) -> "_Step | None":
+        """A downhill direction along which the exact Hessian is negative, if there is one.
+
+        Conjugate gradients on a random right-hand side (the gradient vanishes here) meet it, if
+        anything does: their directions are Lanczos's.
+        """
+        product = self.objective.hessian_products(self.theta)
+        target = np.random.default_rng(0).standard_normal(len(self.theta))
+        direction, moved, convex = conjugate_gradients(product, target, self.model.solve, 1e-6)
+        if convex:
+            return None
+        sign = -1.0 if self.gradient @ direction > 0.0 else 1.0
+        decrease = abs(self.gradient @ direction) - 0.5 * direction @ moved
+        return _Step(sign * direction, float(decrease))
 
 
 def conjugate_gradients(
@@ -430,7 +458,7 @@ def conjugate_gradients(
     precondition: Callable[[np.ndarray], np.ndarray],
     rtol: float,
     max_iter: int = CG_ITERATIONS,
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Preconditioned conjugate gradients that notice a direction of negative curvature.
 
     Nocedal & Wright algorithm 5.3; SciPy's ``cg`` would go on without a word.
@@ -450,18 +478,23 @@ def conjugate_gradients(
 
     Returns
     -------
-    (x, A x) : tuple of ndarray of shape (P,), or None
-        The approximate solution of A x = b and its image; None if A is not positive along a
-        direction that was met.
+    x : ndarray of shape (P,)
+        The approximate solution of A x = b; or a direction with xᵀA x ≤ 0 and xᵀM x = 1, where one
+        was met.
+    Ax : ndarray of shape (P,)
+        Its image.
+    convex : bool
+        Whether no such direction was met.
     """
     x, Ax, residual = np.zeros_like(target), np.zeros_like(target), target
     direction = precondition(residual)
-    size = first_size = residual @ direction
+    size = first_size = norm = residual @ direction  # norm = directionᵀ M direction
     for _ in range(max_iter):
         moved = product(direction)
         curvature = direction @ moved
         if not curvature > 0.0:
-            return None
+            unit = np.sqrt(norm)
+            return direction / unit, moved / unit, False
         length = size / curvature
         x, Ax, residual = x + length * direction, Ax + length * moved, residual - length * moved
         solved = precondition(residual)
@@ -469,5 +502,6 @@ def conjugate_gradients(
         if new_size <= rtol**2 * first_size:
             break
         direction = solved + (new_size / size) * direction
+        norm = new_size + (new_size / size) ** 2 * norm
         size = new_size
-    return x, Ax
+    return x, Ax, True
