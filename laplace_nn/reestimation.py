@@ -62,7 +62,7 @@ ROUNDING = 1e-10  # relative fall of the evidence that is none
 OUT_OF_CYCLES = "the cycles ran out"
 # MAP iterations in a cycle: few while hyperparameters still take their longest steps, more when
 # they settle or the evidence falls; the last fit has the whole budget.
-FAR_ITERATIONS, NEAR_ITERATIONS, SETTLING_ITERATIONS = 30, 100, 300
+FAR_ITERATIONS, NEAR_ITERATIONS, SETTLING_ITERATIONS = 30, 100, 200
 
 
 @dataclass(frozen=True)

@@ -425,7 +425,9 @@ class _Point:
                 bend = np.zeros_like(direction)
             return _Step(direction, float(-0.5 * self.gradient @ direction), bend)
         product = self.objective.hessian_products(self.theta)
+        # Loose on the way, tight where a Newton step can end it.
         forcing = self.max_gradient / max(1.0, abs(self.energy))
+        forcing = forcing if forcing < 1e-6 else np.sqrt(forcing)
         direction, moved, convex = conjugate_gradients(
             lambda v: product(v) + damping * v,
             -self.gradient,

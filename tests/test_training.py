@@ -247,14 +247,14 @@ def solve_by_cg(A, M, b, rtol=1e-13, **settings):
 @pytest.mark.parametrize("seed", range(5))
 def test_conjugate_gradients_solve_a_system(seed):
     A, M, b = quadratic(np.linspace(0.5, 20.0, 8), seed)
-    x, Ax = solve_by_cg(A, M, b)
+    x, Ax, _ = solve_by_cg(A, M, b)
     assert_close(x, np.linalg.solve(A, b))
     assert_close(Ax, A @ x)
 
 
 def test_conjugate_gradients_stop_at_the_tolerance():
     A, M, b = quadratic(np.linspace(0.5, 20.0, 8))
-    x, _ = solve_by_cg(A, M, b, rtol=0.1)
+    x, _, _ = solve_by_cg(A, M, b, rtol=0.1)
     residual = b - A @ x
     ratio = (residual @ np.linalg.solve(M, residual)) / (b @ np.linalg.solve(M, b))
     assert 1e-6 < ratio <= 0.01
@@ -265,7 +265,7 @@ def test_conjugate_gradients_keep_to_their_budget():
     A, M, b = quadratic(np.linspace(0.5, 20.0, 8))
     model = []
     for budget in range(1, 9):
-        x, Ax = solve_by_cg(A, M, b, max_iter=budget)
+        x, Ax, _ = solve_by_cg(A, M, b, max_iter=budget)
         assert_close(Ax, A @ x)
         model.append(0.5 * x @ Ax - b @ x)
     assert np.all(np.diff(model) < 0.0)
@@ -276,9 +276,27 @@ def test_conjugate_gradients_keep_to_their_budget():
 @pytest.mark.parametrize("lowest", [-5.0, -0.3, -1e-6])
 def test_conjugate_gradients_notice_negative_curvature(lowest, seed):
     A, M, b = quadratic(np.append(lowest, np.linspace(0.5, 20.0, 7)), seed)
-    assert solve_by_cg(A, M, b) is None
+    direction, image, convex = solve_by_cg(A, M, b)
+    assert not convex
+    assert direction @ A @ direction < 0.0
+    assert_allclose(direction @ M @ direction, 1.0, rtol=1e-8)
+    assert_allclose(image, A @ direction, atol=1e-8 * np.abs(A).max())
     A, M, b = quadratic(np.append(-lowest, np.linspace(0.5, 20.0, 7)), seed)
-    assert solve_by_cg(A, M, b) is not None
+    assert solve_by_cg(A, M, b)[2]
+
+
+def test_training_leaves_a_saddle_where_the_gradient_vanishes():
+    """The all-zero network is stationary for an odd target, and no minimum."""
+    mlp = MLP((1, 2, 1))
+    X = np.linspace(-2.0, 2.0, 15)[:, None]
+    E = NegativeLogPosterior(mlp, Gaussian(10.0), single(mlp, 0.01), RowBlocks(X, np.sin(2 * X)))
+    saddle = np.zeros(mlp.n_params)
+    assert np.max(np.abs(E.value_and_gradient(saddle)[1])) < 1e-12
+    result = find_map(E, saddle)
+    A = np.array([E.hessian_products(result.theta)(v) for v in np.eye(mlp.n_params)])
+    assert result.converged
+    assert np.linalg.eigvalsh(A)[0] > 0
+    assert result.energy < 0.5 * E.value(saddle)
 
 
 def test_training_leaves_a_point_of_negative_curvature():
