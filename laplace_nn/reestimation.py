@@ -54,6 +54,7 @@ MAX_NOISE_PRECISION = 1e6  # of standardised targets: noise of a thousandth of t
 PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION at once
 
 LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
+LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
 SHORTENING = 0.25  # of a step that lowered the evidence
 MAX_SHORTENINGS = 2
 LARGE_RISE = 0.2  # of the evidence, relative: below it a step counts only once it is stationary
@@ -153,26 +154,29 @@ class _Climb:
         return State(result, likelihood, posterior, evidence, posterior.n_effective_params())
 
     def update(self, state: State) -> np.ndarray:
-        """MacKay's (ln α, ln β), no further than a bounded step away and within their caps."""
+        """MacKay's (ln α, ln β), or a bounded step in their direction, within their caps."""
         old = state.log_hyperparameters
-        new = old.copy()
+        step, pruned = np.zeros(len(old)), np.zeros(len(old), dtype=bool)
         if self.fit_prior:
-            new[:-1] = self._log_precisions(state)
+            step[:-1] = self._log_precisions(state) - old[:-1]
+            pruned[:-1] = state.n_effective_params < PRUNED_SHARE * state.prior.group_sizes
         if self.fit_noise:
-            new[-1] = self._log_noise_precision(state)
-        return new
+            step[-1] = self._log_noise_precision(state) - old[-1]
+        # Shortened as a whole: a precision that is nearly right must not run ahead of the others.
+        longest = np.max(np.abs(step[~pruned]), initial=LONGEST_STEP)
+        step = np.clip(max(LONGEST_STEP / longest, LEAST_SHARE) * step, -LONGEST_STEP, LONGEST_STEP)
+        step[pruned] = np.log(MAX_PRECISION) - old[pruned]
+        lowest = np.append(np.full(len(old) - 1, MIN_PRECISION), np.finfo(float).tiny)
+        highest = np.append(np.full(len(old) - 1, MAX_PRECISION), MAX_NOISE_PRECISION)
+        moves = np.append(np.full(len(old) - 1, self.fit_prior), self.fit_noise)
+        return np.where(moves, np.clip(old + step, np.log(lowest), np.log(highest)), old)
 
     def _log_precisions(self, state: State) -> np.ndarray:
         """ln α_g = ln γ_g - ln Σ_g w² (PRML 3.92, 5.178 with groups)."""
-        prior, gamma = state.prior, state.n_effective_params
-        old = np.log(prior.precisions)
         smallest = np.finfo(float).tiny
-        norms = prior.squared_norms(state.map.theta)
-        new = np.log(np.maximum(gamma, smallest)) - np.log(np.maximum(norms, smallest))
-        bounded = old + np.clip(new - old, -LONGEST_STEP, LONGEST_STEP)
-        undetermined = gamma < PRUNED_SHARE * prior.group_sizes
-        bounded[undetermined] = np.log(MAX_PRECISION)
-        return np.clip(bounded, np.log(MIN_PRECISION), np.log(MAX_PRECISION))
+        norms = state.prior.squared_norms(state.map.theta)
+        gamma = np.maximum(state.n_effective_params, smallest)
+        return np.log(gamma) - np.log(np.maximum(norms, smallest))
 
     def _log_noise_precision(self, state: State) -> float:
         """ln β = ln(NK - γ) - ln SSE (PRML 3.95, 5.180)."""
@@ -182,10 +186,7 @@ class _Climb:
         sse = 2.0 * (normaliser - state.evidence.log_likelihood) / likelihood.scale
         smallest = np.finfo(float).tiny
         free = max(n_values - state.n_effective_params.sum(), smallest)
-        old = np.log(likelihood.scale)
-        new = np.log(free) - np.log(max(sse, smallest))
-        bounded = old + np.clip(new - old, -LONGEST_STEP, LONGEST_STEP)
-        return float(min(bounded, np.log(MAX_NOISE_PRECISION)))
+        return float(np.log(free) - np.log(max(sse, smallest)))
 
     def moved(
         self, state: State, log_hyperparameters: np.ndarray
