@@ -64,7 +64,8 @@ def test_precisions_over_twelve_decades_cost_no_digits(case):
     rng = np.random.default_rng(1)
     prior = GaussianPrior(rng.permutation(case.mlp.n_params), precisions)
     weight, function = both(case, prior, case.likelihood.scale)
-    np.testing.assert_allclose(weight.logdet, function.logdet, rtol=1e-10)
+    # The smallest pivots of I + B carry the rounding of its largest entries, about 1e7.
+    np.testing.assert_allclose(weight.logdet, function.logdet, rtol=1e-8)
     assert np.all(weight.n_effective_params() > -1e-12)
     # γ = 1 - λ (A⁻¹)_ii loses what 1 is larger than γ: an absolute error.
     np.testing.assert_allclose(
