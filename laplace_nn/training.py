@@ -342,7 +342,11 @@ class _Descent:
 
     def _escape(self, point: "_Point") -> "_Point | None":
         """A lower point along negative curvature, where this one is a saddle; None at a minimum."""
-        step = point.negative_curvature()
+        try:
+            step = point.negative_curvature()
+        except NotPositiveDefiniteError:
+            # Rounding hides the prior in the preconditioner: nothing can be said of saddles.
+            return None
         if step is None or step.decrease <= ESCAPE * max(1.0, abs(point.energy)):
             return None
         return self._search(point, step)[0]
