@@ -31,12 +31,13 @@ from laplace_nn.curvature import GGN
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.likelihoods import Gaussian
 from laplace_nn.network import MLP
+from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.posterior import KernelPosterior
 from laplace_nn.predictive import gaussian_log_density
 from laplace_nn.priors import GaussianPrior, by_layer
 from laplace_nn.pushforward import linearised
 from laplace_nn.rows import RowBlocks
-from laplace_nn.training import MAPResult, NegativeLogPosterior, find_map
+from laplace_nn.training import MAPResult, find_map
 
 LAYER_SIZES = (50, 1000, 1000, 1)
 N_ROWS, N_NEW = 2000, 500

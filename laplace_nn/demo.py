@@ -17,9 +17,10 @@ from scipy.stats import norm
 
 from laplace_nn.estimators import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.likelihoods import Bernoulli
+from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.tables import scores
-from laplace_nn.training import NegativeLogPosterior, find_map
+from laplace_nn.training import find_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,9 +1,13 @@
-"""Dense linear algebra that explains itself when it fails (numpy and scipy only)."""
+"""Linear algebra that says what it met: matrices that are not positive definite."""
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy import linalg
 
-__all__ = ["NotPositiveDefiniteError", "cholesky"]
+__all__ = ["NotPositiveDefiniteError", "cholesky", "conjugate_gradients"]
+
+CG_ITERATIONS = 40  # at most, unless told otherwise
 
 
 class NotPositiveDefiniteError(np.linalg.LinAlgError):
@@ -78,3 +82,58 @@ def cholesky(matrix: np.ndarray, name: str, refused: np.ndarray | None = None) -
     except linalg.LinAlgError:
         eigenvalues = np.linalg.eigvalsh(matrix if refused is None else refused)
         raise NotPositiveDefiniteError(name, float(eigenvalues[0])) from None
+
+
+def conjugate_gradients(
+    product: Callable[[np.ndarray], np.ndarray],
+    target: np.ndarray,
+    precondition: Callable[[np.ndarray], np.ndarray],
+    rtol: float,
+    max_iter: int = CG_ITERATIONS,
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Preconditioned conjugate gradients that notice a direction of negative curvature.
+
+    Nocedal & Wright algorithm 5.3; SciPy's ``cg`` would go on without a word.
+
+    Parameters
+    ----------
+    product : callable
+        v -> A v.
+    target : ndarray of shape (P,)
+        b.
+    precondition : callable
+        v -> M⁻¹ v.
+    rtol : float
+        Stop where the residual has shrunk by this factor in the norm of M⁻¹.
+    max_iter : int, default=40
+        Or after so many products.
+
+    Returns
+    -------
+    x : ndarray of shape (P,)
+        The approximate solution of A x = b; or a direction with xᵀA x ≤ 0 and xᵀM x = 1, where one
+        was met.
+    Ax : ndarray of shape (P,)
+        Its image.
+    convex : bool
+        Whether no such direction was met.
+    """
+    x, Ax, residual = np.zeros_like(target), np.zeros_like(target), target
+    direction = precondition(residual)
+    size = first_size = norm = residual @ direction  # norm = directionᵀ M direction
+    for _ in range(max_iter):
+        moved = product(direction)
+        curvature = direction @ moved
+        if not curvature > 0.0:
+            unit = np.sqrt(norm)
+            return direction / unit, moved / unit, False
+        length = size / curvature
+        x, Ax, residual = x + length * direction, Ax + length * moved, residual - length * moved
+        solved = precondition(residual)
+        new_size = residual @ solved
+        if new_size <= rtol**2 * first_size:
+            break
+        direction = solved + (new_size / size) * direction
+        norm = new_size + (new_size / size) ** 2 * norm
+        size = new_size
+    return x, Ax, True

@@ -16,20 +16,16 @@ from typing import Any
 import numpy as np
 
 from laplace_nn.curvature import GGN
+from laplace_nn.descent import ENOUGH_GRADIENT
 from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
+from laplace_nn.objective import NegativeLogPosterior, in_weight_space
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
-from laplace_nn.training import (
-    ENOUGH_GRADIENT,
-    MAPResult,
-    NegativeLogPosterior,
-    find_map,
-    in_weight_space,
-)
+from laplace_nn.training import MAPResult, find_map
 
 __all__ = [
     "MAX_NOISE_PRECISION",
@@ -47,6 +43,8 @@ __all__ = [
 # along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
 START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 3.0), (0.03, 10.0))
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
+WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
+DEAD_RANGE = 1e-3  # of the outputs over the rows, below which no hidden unit is alive
 
 MAX_PRECISION = 1e8  # of a prior group, which is then called pruned
 MIN_PRECISION = 1e-6  # of a prior group: a standard deviation of 1000 for its weights
@@ -152,6 +150,16 @@ class _Climb:
         fit = log_likelihood(self.mlp, result.theta, likelihood, self.rows)
         evidence = log_marginal_likelihood(posterior, fit)
         return State(result, likelihood, posterior, evidence, posterior.n_effective_params())
+
+    def is_dead(self, state: State) -> bool:
+        """Whether the prior has switched every hidden unit off: the outputs are constants."""
+        if self.mlp.n_layers == 1 or not self.fit_prior:
+            return False
+        outputs = self.rows.concatenate(
+            lambda block: self.mlp.forward(state.map.theta, block.X).outputs,
+            8 * sum(self.mlp.layer_sizes),
+        )
+        return bool(np.max(np.ptp(outputs, axis=0)) < DEAD_RANGE)
 
     def update(self, state: State) -> np.ndarray:
         """MacKay's (ln α, ln β), or a bounded step in their direction, within their caps."""
@@ -288,12 +296,34 @@ def reestimate(
         state = climb.evaluate(prior, likelihood, theta, max_iter)
         note(state, "fixed")
         return Reestimation(state, True, "nothing to re-estimate", history)
-    best = climb.evaluate(prior, likelihood, theta, min(NEAR_ITERATIONS, max_iter))
-    note(best, "start")
-    best, reason = _ascend(climb, best, note, tol, max_cycles, max_iter)
+    budget = tol, max_cycles, max_iter
+    start, dead = _living_start(climb, prior, likelihood, theta, note, max_iter)
+    best, reason = _ascend(climb, start, note, *budget)
+    if dead is not None and dead.evidence.total > best.evidence.total:
+        best, reason = _ascend(climb, dead, note, *budget)
     best = climb.evaluate(best.prior, best.likelihood, best.map.theta, max_iter)
     note(best, "end")
     return Reestimation(best, reason != OUT_OF_CYCLES, reason, history)
+
+
+def _living_start(
+    climb: _Climb,
+    prior: GaussianPrior,
+    likelihood: Likelihood,
+    theta: np.ndarray,
+    note: Callable[[State, str], None],
+    max_iter: int,
+) -> tuple[State, State | None]:
+    """The strongest start whose network responds to its inputs, and the dead one if there was."""
+    budget, dead = min(NEAR_ITERATIONS, max_iter), None
+    state = climb.evaluate(prior, likelihood, theta, budget)
+    while climb.is_dead(state) and prior.precisions.max() > START_PRECISIONS[0]:
+        note(state, "dead")
+        dead = state if dead is None else dead
+        prior = prior.with_precisions(prior.precisions / WEAKENING)
+        state = climb.evaluate(prior, likelihood, theta, budget)
+    note(state, "start")
+    return state, dead
 
 
 def _ascend(

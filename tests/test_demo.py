@@ -8,8 +8,8 @@ from scipy.special import expit
 
 from laplace_nn import demo
 from laplace_nn.likelihoods import Bernoulli
+from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.rows import RowBlocks
-from laplace_nn.training import NegativeLogPosterior
 
 SMALL = demo.Settings(hidden=2, n_restarts=1, n_frames=5, n_grid=15, max_rows=100)
 

@@ -20,7 +20,7 @@ PACKAGE = Path(laplace_nn.__file__).parent
 
 FLOORS = [
     {"network", "linalg", "likelihoods", "priors", "rows"},
-    {"curvature", "training"},
+    {"curvature", "objective", "descent", "training"},
     {"posterior", "evidence", "reestimation", "pushforward", "predictive"},
     {"estimators", "displays", "tables", "cli", "demo", "inference_data"},
     {ROOT},
@@ -31,7 +31,9 @@ TOP = 3
 #: Imports within a floor, in the only direction allowed.
 SIDEWAYS = {
     "priors": {"network"},
-    "training": {"curvature"},
+    "objective": {"curvature"},
+    "descent": {"curvature", "objective"},
+    "training": {"objective", "descent"},
     "evidence": {"posterior"},
     "reestimation": {"posterior", "evidence"},
     "pushforward": {"posterior"},
@@ -190,7 +192,7 @@ def test_what_the_rule_forbids(module, source, sentence):
     ("module", "source"),
     [
         ("rows", "from joblib import Parallel\nimport numpy as np\nimport dataclasses"),
-        ("training", "from laplace_nn.curvature import GGN\nfrom laplace_nn.network import MLP"),
+        ("training", "from laplace_nn.descent import Descent\nfrom laplace_nn.network import MLP"),
         ("reestimation", "from laplace_nn import evidence, posterior, training"),
         ("estimators.base", "import sklearn.base\nfrom laplace_nn.reestimation import x"),
         ("displays.curves", "def draw():\n    import matplotlib.pyplot as plt"),

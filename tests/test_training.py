@@ -11,16 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from laplace_nn.curvature import GGN
 from laplace_nn.curvature.regularised import FunctionSpace, WeightSpace
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian
+from laplace_nn.linalg import conjugate_gradients
 from laplace_nn.network import MLP
+from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.priors import by_kind, single
 from laplace_nn.rows import RowBlocks
-from laplace_nn.training import (
-    SOLVERS,
-    NegativeLogPosterior,
-    NotStationaryWarning,
-    conjugate_gradients,
-    find_map,
-)
+from laplace_nn.training import SOLVERS, NotStationaryWarning, find_map
 from tests import reference
 from tests.cases import CASES
 from tests.contracts import assert_close

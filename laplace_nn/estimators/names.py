@@ -8,10 +8,11 @@ import numpy as np
 from laplace_nn import network, priors
 from laplace_nn.curvature import GGN, Curvature, ExactHessian, PositivePart
 from laplace_nn.network import MLP, Activation
+from laplace_nn.objective import in_weight_space
 from laplace_nn.posterior import DensePosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
-from laplace_nn.training import SOLVERS, in_weight_space
+from laplace_nn.training import SOLVERS
 
 __all__ = [
     "ACTIVATIONS",

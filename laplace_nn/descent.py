@@ -1,0 +1,263 @@
+"""Damped Gauss-Newton descent (Levenberg 1944, Marquardt 1963), refined to Newton's method.
+
+Steps come from the outer products, bent along the outputs' second derivative; where they
+have become good they are refined to the exact Hessian by conjugate gradients, and where these
+meet negative curvature it is followed downhill, so that a descent ends in a minimum.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from laplace_nn.curvature.regularised import Regularised
+from laplace_nn.linalg import NotPositiveDefiniteError, conjugate_gradients
+from laplace_nn.objective import NegativeLogPosterior
+
+__all__ = ["ENOUGH_GRADIENT", "Descent", "Point", "Step"]
+
+DAMPING_FLOOR = 1e-3  # of the smallest prior precision: below it the damping is as good as none
+ENOUGH_GRADIENT = 1e-9  # of max(1, |E|): what the last Newton steps aim at
+ESCAPE = 1e-10  # relative decrease that leaving a saddle must promise
+HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
+MAX_BACKTRACKS = 8
+MAX_DOUBLINGS = 8  # of a step along negative curvature
+MOST_BEND = 0.75  # longest geodesic correction, as a part of the step (Transtrum & Sethna 2012)
+ROUNDING = 1e-13  # relative size of an energy difference that says nothing
+
+Callback = Callable[[np.ndarray], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A path θ(t) = θ + t·direction + ½ t²·bend and the decrease promised at t = 1."""
+
+    direction: np.ndarray
+    decrease: float
+    bend: np.ndarray | float = 0.0
+    along_negative_curvature: bool = False
+
+    def reach(self, theta: np.ndarray, length: float) -> np.ndarray:
+        """θ(length)."""
+        return theta + length * self.direction + 0.5 * length**2 * self.bend
+
+
+@dataclass(frozen=True)
+class Point:
+    """Weights with their energy and gradient; the Gauss-Newton matrix when first needed."""
+
+    objective: NegativeLogPosterior
+    theta: np.ndarray
+    energy: float
+    gradient: np.ndarray
+
+    @classmethod
+    def at(cls, objective: NegativeLogPosterior, theta: np.ndarray) -> "Point":
+        """Evaluate the objective."""
+        return cls(objective, theta, *objective.value_and_gradient(theta))
+
+    @property
+    def size(self) -> float:
+        """max(1, |E|), what gradients and energy differences are measured by."""
+        return max(1.0, abs(self.energy))
+
+    @property
+    def max_gradient(self) -> float:
+        """max |∇E|, infinite where it has overflowed."""
+        size = float(np.max(np.abs(self.gradient)))
+        return size if np.isfinite(size) else np.inf
+
+    @cached_property
+    def model(self) -> Regularised:
+        """scale·H + Λ with the outer products."""
+        return self.objective.gauss_newton(self.theta)
+
+    def step(self, damping: float, refine: bool) -> Step:
+        """-(A + damping·I)⁻¹ ∇E, with the outer products or refined to the exact Hessian."""
+        prior = self.objective.prior
+        damped = prior.with_precisions(prior.precisions + damping)
+        model = self.model.with_hyperparameters(damped, self.objective.likelihood.scale)
+        if not refine:
+            return self._gauss_newton_step(model)
+        step = self._newton_step(model, damping)
+        if not step.along_negative_curvature:
+            return step
+        other = self._gauss_newton_step(model)
+        return step if step.decrease > other.decrease else other
+
+    def _gauss_newton_step(self, model: Regularised) -> Step:
+        """The damped step, bent by the outputs' second derivative along it."""
+        direction = -model.solve(self.gradient)
+        bend = -model.solve(self.objective.pulled_curvature(self.theta, direction))
+        if np.linalg.norm(bend) > MOST_BEND * np.linalg.norm(direction):
+            bend = np.zeros_like(direction)
+        return Step(direction, float(-0.5 * self.gradient @ direction), bend)
+
+    def _newton_step(self, model: Regularised, damping: float) -> Step:
+        """The damped Newton step by CG, or a direction of negative curvature met on the way."""
+        product = self.objective.hessian_products(self.theta)
+        # Loose on the way, tight where a Newton step can end it.
+        forcing = self.max_gradient / self.size
+        forcing = forcing if forcing < 1e-6 else np.sqrt(forcing)
+        direction, moved, convex = conjugate_gradients(
+            lambda v: product(v) + damping * v,
+            -self.gradient,
+            model.solve,
+            float(np.clip(forcing, 1e-9, 0.1)),
+        )
+        if not convex:
+            return self._along(direction, moved)
+        return Step(direction, float(-self.gradient @ direction - 0.5 * direction @ moved))
+
+    def negative_curvature(self) -> Step | None:
+        """A downhill direction along which the exact Hessian is negative, if there is one.
+
+        Conjugate gradients on a random right-hand side (the gradient vanishes here) meet it, if
+        anything does: their directions are Lanczos's.
+        """
+        product = self.objective.hessian_products(self.theta)
+        target = np.random.default_rng(0).standard_normal(len(self.theta))
+        direction, moved, convex = conjugate_gradients(product, target, self.model.solve, 1e-6)
+        return None if convex else self._along(direction, moved)
+
+    def _along(self, direction: np.ndarray, moved: np.ndarray) -> Step:
+        """The step along negative curvature, ``moved`` being the direction's image, downhill."""
+        sign = -1.0 if self.gradient @ direction > 0.0 else 1.0
+        decrease = abs(self.gradient @ direction) - 0.5 * direction @ moved
+        return Step(sign * direction, float(decrease), along_negative_curvature=True)
+
+
+class Descent:
+    """A descent under way: where it is, its damping, and what its last steps taught.
+
+    Parameters
+    ----------
+    objective : NegativeLogPosterior
+        What to minimise.
+    theta : ndarray of shape (P,)
+        Where to start.
+    tol : float
+        Converged where max |∇E| ≤ tol·max(1, |E|).
+    callback : callable, optional
+        Called with the weights after every step.
+    """
+
+    def __init__(
+        self,
+        objective: NegativeLogPosterior,
+        theta: np.ndarray,
+        tol: float,
+        callback: Callback | None = None,
+    ) -> None:
+        self.objective, self.tol, self.callback = objective, tol, callback
+        self.point = Point.at(objective, theta)
+        self.floor = DAMPING_FLOOR * float(objective.prior.precisions.min())
+        self.n_iter = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """What a fresh start knows: nothing but a moderate damping."""
+        self.damping, self.refine, self.failed, self.stalled = 1.0, False, False, 0
+
+    @property
+    def near(self) -> bool:
+        """Whether the gradient is within the tolerance."""
+        return self.point.max_gradient <= self.tol * self.point.size
+
+    def run(self, max_iter: int) -> None:
+        """Descend until the gradient has vanished at a minimum, or the budget of steps ends."""
+        while self.n_iter < max_iter:
+            going_on = self._leave_saddle() if self._finished() else self._advance()
+            if not going_on:
+                return
+            self.n_iter += 1
+            if self.callback is not None:
+                self.callback(self.point.theta)
+
+    def _finished(self) -> bool:
+        """At 1e-9, or at the tolerance where two steps in a row no longer helped much."""
+        if self.point.max_gradient <= ENOUGH_GRADIENT * self.point.size:
+            return True
+        return self.near and self.stalled >= 2
+
+    def _advance(self) -> bool:
+        """One step, or more damping where it led nowhere; False where damping is of no use."""
+        near = self.near
+        try:
+            step = self._step(newton=near and not self.failed)
+            new, length = self._search(step)
+        except NotPositiveDefiniteError:
+            # Outer products are never negative but by rounding, which damping drowns.
+            new, length = None, 0.0
+        if new is None:
+            self.stalled = self.stalled + 1 if near else 0
+            hopeless = self.damping > HOPELESS_DAMPING * self.floor
+            self.failed, self.refine, self.damping = True, False, 10.0 * self.damping
+            return not hopeless
+        helped = new.max_gradient < 0.25 * self.point.max_gradient
+        self.failed, self.stalled = False, self.stalled + 1 if near and not helped else 0
+        promised = max(step.decrease, np.finfo(float).tiny)
+        self._adapt(step, length, (self.point.energy - new.energy) / promised)
+        self.point = new
+        return True
+
+    def _step(self, newton: bool) -> Step:
+        # Within the tolerance, and where the damping changes nothing any more, the steps are
+        # Newton's: damped ones creep, and would look as if nothing more could be gained.
+        damping = 0.0 if newton or self.damping <= self.floor else self.damping
+        return self.point.step(damping, self.refine or newton)
+
+    def _adapt(self, step: Step, length: float, agreement: float) -> None:
+        """Damp more after a shortened step, less after one that kept what it promised."""
+        self.refine = length > 0.25
+        if step.along_negative_curvature:
+            self.stalled = 0
+        elif length < 1.0:
+            self.damping *= 3.0 if length > 0.25 else 10.0
+        elif agreement > 0.75:
+            self.damping = max(0.2 * self.damping, self.floor)
+
+    def _leave_saddle(self) -> bool:
+        """Go on from a lower point along negative curvature; False at a minimum."""
+        try:
+            step = self.point.negative_curvature()
+        except NotPositiveDefiniteError:
+            # Rounding hides the prior in the preconditioner: nothing can be said of saddles.
+            return False
+        if step is None or step.decrease <= ESCAPE * self.point.size:
+            return False
+        lower, _ = self._search(step)
+        if lower is None:
+            return False
+        self.point = lower
+        self._forget()
+        return True
+
+    def _search(self, step: Step) -> tuple[Point | None, float]:
+        """Backtrack along the step by quadratic interpolation until Armijo's condition holds."""
+        point = self.point
+        slope, length = float(point.gradient @ step.direction), 1.0
+        if step.decrease <= ROUNDING * point.size:
+            # Energies differ by rounding only: the gradients decide.
+            new = Point.at(self.objective, step.reach(point.theta, 1.0))
+            return (new, 1.0) if new.max_gradient < point.max_gradient else (None, 0.0)
+        for _ in range(MAX_BACKTRACKS):
+            energy = self.objective.value(step.reach(point.theta, length))
+            if energy <= point.energy + 1e-4 * length * slope:
+                if step.along_negative_curvature:
+                    length = self._stretched(step, length, energy)
+                return Point.at(self.objective, step.reach(point.theta, length)), length
+            excess = energy - point.energy - length * slope
+            best = -slope * length**2 / (2.0 * excess) if np.isfinite(excess) else 0.0
+            length = float(np.clip(best, 0.1 * length, 0.5 * length))
+        return None, 0.0
+
+    def _stretched(self, step: Step, length: float, energy: float) -> float:
+        """Double the length while the energy falls: no model bounds a concave direction."""
+        for _ in range(MAX_DOUBLINGS):
+            further = self.objective.value(step.reach(self.point.theta, 2.0 * length))
+            if not further < energy:
+                break
+            length, energy = 2.0 * length, further
+        return length
