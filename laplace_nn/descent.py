@@ -89,10 +89,15 @@ class Point:
     def _gauss_newton_step(self, model: Regularised) -> Step:
         """The damped step, bent by the outputs' second derivative along it."""
         direction = -model.solve(self.gradient)
+        decrease = float(-0.5 * self.gradient @ direction)
+        return Step(direction, decrease, self._bend(model, direction))
+
+    def _bend(self, model: Regularised, direction: np.ndarray) -> np.ndarray:
+        """The geodesic acceleration, where it is a correction."""
         bend = -model.solve(self.objective.pulled_curvature(self.theta, direction))
         if np.linalg.norm(bend) > MOST_BEND * np.linalg.norm(direction):
-            bend = np.zeros_like(direction)
-        return Step(direction, float(-0.5 * self.gradient @ direction), bend)
+            return np.zeros_like(direction)
+        return bend
 
     def _newton_step(self, model: Regularised, damping: float) -> Step:
         """The damped Newton step by CG, or a direction of negative curvature met on the way."""
@@ -108,7 +113,8 @@ class Point:
         )
         if not convex:
             return self._along(direction, moved)
-        return Step(direction, float(-self.gradient @ direction - 0.5 * direction @ moved))
+        decrease = float(-self.gradient @ direction - 0.5 * direction @ moved)
+        return Step(direction, decrease, self._bend(model, direction))
 
     def negative_curvature(self) -> Step | None:
         """A downhill direction along which the exact Hessian is negative, if there is one.

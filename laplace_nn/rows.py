@@ -41,7 +41,7 @@ class RowBlocks:
     Raises
     ------
     ValueError
-        If the numbers of rows differ.
+        If the numbers of rows differ, or there are none.
 
     Examples
     --------
@@ -65,6 +65,8 @@ class RowBlocks:
                     f"RowBlocks.{name} must have as many rows as X, {len(self.X)}; "
                     f"got {len(array)}."
                 )
+        if len(self.X) == 0:
+            raise ValueError("RowBlocks needs at least one row; X has none.")
 
     @property
     def n_rows(self) -> int:

@@ -1,11 +1,13 @@
-"""The Cholesky factor that explains itself."""
+"""The Cholesky factor that explains itself, and conjugate gradients that notice."""
 
 import pickle
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
-from laplace_nn.linalg import NotPositiveDefiniteError, cholesky
+from laplace_nn.linalg import NotPositiveDefiniteError, cholesky, conjugate_gradients
+from tests.contracts import assert_close
 
 
 def rotated(eigenvalues):
@@ -47,3 +49,59 @@ def test_the_error_survives_pickling():
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert again.smallest_eigenvalue == -0.5
+
+
+def quadratic(eigenvalues, seed=0):
+    """A symmetric A of these eigenvalues, a positive definite M and a vector b."""
+    rng = np.random.default_rng(seed)
+    n = len(eigenvalues)
+    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    root = rng.normal(size=(n, n))
+    return (Q * eigenvalues) @ Q.T, root @ root.T + np.eye(n), rng.normal(size=n)
+
+
+def solve_by_cg(A, M, b, rtol=1e-13, **settings):
+    return conjugate_gradients(
+        lambda v: A @ v, b, lambda v: np.linalg.solve(M, v), rtol, **settings
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_conjugate_gradients_solve_a_system(seed):
+    A, M, b = quadratic(np.linspace(0.5, 20.0, 8), seed)
+    x, Ax, _ = solve_by_cg(A, M, b)
+    assert_close(x, np.linalg.solve(A, b))
+    assert_close(Ax, A @ x)
+
+
+def test_conjugate_gradients_stop_at_the_tolerance():
+    A, M, b = quadratic(np.linspace(0.5, 20.0, 8))
+    x, _, _ = solve_by_cg(A, M, b, rtol=0.1)
+    residual = b - A @ x
+    ratio = (residual @ np.linalg.solve(M, residual)) / (b @ np.linalg.solve(M, b))
+    assert 1e-6 < ratio <= 0.01
+
+
+def test_conjugate_gradients_keep_to_their_budget():
+    """Each of the first steps lowers the quadratic model, the last one not yet to its minimum."""
+    A, M, b = quadratic(np.linspace(0.5, 20.0, 8))
+    model = []
+    for budget in range(1, 9):
+        x, Ax, _ = solve_by_cg(A, M, b, max_iter=budget)
+        assert_close(Ax, A @ x)
+        model.append(0.5 * x @ Ax - b @ x)
+    assert np.all(np.diff(model) < 0.0)
+    assert_allclose(model[-1], -0.5 * b @ np.linalg.solve(A, b))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("lowest", [-5.0, -0.3, -1e-6])
+def test_conjugate_gradients_notice_negative_curvature(lowest, seed):
+    A, M, b = quadratic(np.append(lowest, np.linspace(0.5, 20.0, 7)), seed)
+    direction, image, convex = solve_by_cg(A, M, b)
+    assert not convex
+    assert direction @ A @ direction < 0.0
+    assert_allclose(direction @ M @ direction, 1.0, rtol=1e-8)
+    assert_allclose(image, A @ direction, atol=1e-8 * np.abs(A).max())
+    A, M, b = quadratic(np.append(-lowest, np.linspace(0.5, 20.0, 7)), seed)
+    assert solve_by_cg(A, M, b)[2]

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from laplace_nn.curvature import GGN
 from laplace_nn.curvature.regularised import FunctionSpace, WeightSpace
+from laplace_nn.descent import Descent, Point
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian
-from laplace_nn.linalg import conjugate_gradients
 from laplace_nn.network import MLP
 from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.priors import by_kind, single
@@ -225,62 +225,6 @@ def test_unknown_solver():
         find_map(objective(case), case.theta, solver="adam")
 
 
-def quadratic(eigenvalues, seed=0):
-    """A symmetric A of these eigenvalues, a positive definite M and a vector b."""
-    rng = np.random.default_rng(seed)
-    n = len(eigenvalues)
-    Q, _ = np.linalg.qr(rng.normal(size=(n, n)))
-    root = rng.normal(size=(n, n))
-    return (Q * eigenvalues) @ Q.T, root @ root.T + np.eye(n), rng.normal(size=n)
-
-
-def solve_by_cg(A, M, b, rtol=1e-13, **settings):
-    return conjugate_gradients(
-        lambda v: A @ v, b, lambda v: np.linalg.solve(M, v), rtol, **settings
-    )
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_conjugate_gradients_solve_a_system(seed):
-    A, M, b = quadratic(np.linspace(0.5, 20.0, 8), seed)
-    x, Ax, _ = solve_by_cg(A, M, b)
-    assert_close(x, np.linalg.solve(A, b))
-    assert_close(Ax, A @ x)
-
-
-def test_conjugate_gradients_stop_at_the_tolerance():
-    A, M, b = quadratic(np.linspace(0.5, 20.0, 8))
-    x, _, _ = solve_by_cg(A, M, b, rtol=0.1)
-    residual = b - A @ x
-    ratio = (residual @ np.linalg.solve(M, residual)) / (b @ np.linalg.solve(M, b))
-    assert 1e-6 < ratio <= 0.01
-
-
-def test_conjugate_gradients_keep_to_their_budget():
-    """Each of the first steps lowers the quadratic model, the last one not yet to its minimum."""
-    A, M, b = quadratic(np.linspace(0.5, 20.0, 8))
-    model = []
-    for budget in range(1, 9):
-        x, Ax, _ = solve_by_cg(A, M, b, max_iter=budget)
-        assert_close(Ax, A @ x)
-        model.append(0.5 * x @ Ax - b @ x)
-    assert np.all(np.diff(model) < 0.0)
-    assert_allclose(model[-1], -0.5 * b @ np.linalg.solve(A, b))
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("lowest", [-5.0, -0.3, -1e-6])
-def test_conjugate_gradients_notice_negative_curvature(lowest, seed):
-    A, M, b = quadratic(np.append(lowest, np.linspace(0.5, 20.0, 7)), seed)
-    direction, image, convex = solve_by_cg(A, M, b)
-    assert not convex
-    assert direction @ A @ direction < 0.0
-    assert_allclose(direction @ M @ direction, 1.0, rtol=1e-8)
-    assert_allclose(image, A @ direction, atol=1e-8 * np.abs(A).max())
-    A, M, b = quadratic(np.append(-lowest, np.linspace(0.5, 20.0, 7)), seed)
-    assert solve_by_cg(A, M, b)[2]
-
-
 def test_training_leaves_a_saddle_where_the_gradient_vanishes():
     """The all-zero network is stationary for an odd target, and no minimum."""
     mlp = MLP((1, 2, 1))
@@ -307,3 +251,36 @@ def test_training_leaves_a_point_of_negative_curvature():
     assert result.converged
     assert np.linalg.eigvalsh(A)[0] > 0
     assert result.energy < 0.5 * E.value(saddle)
+
+
+def test_a_saddle_is_left_in_few_steps_however_close_to_it_the_start_lies():
+    """Steps blind to negative curvature would grow from 1e-8 by a small factor each."""
+    mlp, rng = MLP((1, 2, 1)), np.random.default_rng(0)
+    X = np.linspace(-2.0, 2.0, 15)[:, None]
+    rows = RowBlocks(X, np.tanh(X))
+    E = NegativeLogPosterior(mlp, Gaussian(10.0), single(mlp, 3.0), rows)
+    near = [find_map(E, size * rng.normal(size=mlp.n_params)) for size in (1e-8, 1e-5, 1e-2)]
+    for result in near:
+        assert result.converged
+        assert result.energy < 0.9 * E.value(np.zeros(mlp.n_params))
+        assert result.n_iter <= 2 * near[-1].n_iter + 10
+    assert_allclose([result.energy for result in near], near[0].energy, rtol=1e-10)
+
+
+def test_a_step_along_negative_curvature_is_stretched_and_goes_downhill():
+    mlp = MLP((1, 2, 1))
+    X = np.linspace(-2.0, 2.0, 15)[:, None]
+    E = NegativeLogPosterior(mlp, Gaussian(10.0), single(mlp, 0.01), RowBlocks(X, np.sin(2 * X)))
+    saddle = Point.at(E, np.zeros(mlp.n_params))
+    step = saddle.negative_curvature()
+    d = step.direction
+    curvature = d @ E.hessian_products(saddle.theta)(d)
+    assert step.along_negative_curvature
+    assert curvature < 0.0
+    assert_allclose(step.decrease, -0.5 * curvature - saddle.gradient @ d, rtol=1e-8)
+    descent = Descent(E, saddle.theta, 1e-6)
+    descent.run(1)
+    lengths = (descent.point.theta - saddle.theta) / d
+    moved = lengths[np.abs(d) > 1e-6]
+    assert_allclose(moved, moved[0])
+    assert descent.point.energy <= min(E.value(saddle.theta + t * d) for t in (0.5, 1.0, 2.0))

@@ -186,7 +186,7 @@ class PositivePart(LinearOperator):
 
 
 def require(curvature: object, needed: set[str], consumer: str) -> None:
-    """Check that a curvature can do what is needed of it.
+    """Check that a curvature, or a class of them, can do what is needed of it.
 
     Raises
     ------
@@ -195,9 +195,10 @@ def require(curvature: object, needed: set[str], consumer: str) -> None:
     """
     missing = needed - set(getattr(curvature, "capabilities", ()))
     if missing:
+        kind = curvature if isinstance(curvature, type) else type(curvature)
         raise MissingCapabilityError(
             f"{consumer} needs {' and '.join(sorted(missing))} of its curvature, which "
-            f"{type(curvature).__name__} does not offer; use DensePosterior with GGN or "
+            f"{kind.__name__} does not offer; use DensePosterior with GGN or "
             "ExactHessian, or KernelPosterior with GGN."
         )
 

@@ -22,9 +22,11 @@ from laplace_nn.estimators.names import (
 )
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
+from laplace_nn.evidence_surface import State
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
+from laplace_nn.objective import in_weight_space
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
 from laplace_nn.reestimation import Reestimation, reestimate, start_strength
@@ -45,6 +47,11 @@ class Start:
     theta: np.ndarray
     prior: GaussianPrior
     likelihood: Likelihood
+
+    @classmethod
+    def at(cls, state: State) -> "Start":
+        """Where another climb ended."""
+        return cls(state.map.theta, state.prior, state.likelihood)
 
 
 class BaseLaplaceMLP(BaseEstimator):
@@ -77,13 +84,16 @@ class BaseLaplaceMLP(BaseEstimator):
         for index, sequence in enumerate(sequences[:n_starts]):
             alpha, beta = start_strength(index, n_rows)
             precision = alpha if self._is_auto("prior_precision") else self.prior_precision
-            names = getattr(self, "feature_names_in_", None)
-            prior = make_prior(self.prior, mlp, precision, None if names is None else list(names))
+            prior = self._make_prior(mlp, precision)
             noise = Gaussian(beta) if self._is_auto("noise_precision") else likelihood
             start_likelihood = noise if isinstance(likelihood, Gaussian) else likelihood
             theta = mlp.initialise(np.random.default_rng(sequence))
             starts.append(Start(theta, prior, start_likelihood))
         return starts
+
+    def _make_prior(self, mlp: MLP, precision: float | np.ndarray) -> GaussianPrior:
+        names = getattr(self, "feature_names_in_", None)
+        return make_prior(self.prior, mlp, precision, None if names is None else list(names))
 
     def _warm_start(self, mlp: MLP, likelihood: Likelihood) -> Start | None:
         if not (self.warm_start and hasattr(self, "theta_")):
@@ -94,33 +104,46 @@ class BaseLaplaceMLP(BaseEstimator):
                 f"{self.mlp_.layer_sizes}; the parameters and data now ask for "
                 f"{mlp.layer_sizes}: set warm_start=False."
             )
-        fixed = None if self._is_auto("prior_precision") else self.prior_precision
-        precisions = self.prior_.precisions if fixed is None else fixed
-        prior = make_prior(self.prior_, mlp, precisions, None)
+        prior = self._make_prior(mlp, 1.0)
+        if self._is_auto("prior_precision"):
+            # Every group begins at the geometric mean of what its weights had.
+            logs = np.bincount(prior.groups, np.log(self.prior_.precision), prior.n_groups)
+            prior = prior.with_precisions(np.exp(logs / prior.group_sizes))
+        else:
+            prior = self._make_prior(mlp, self.prior_precision)
         auto_noise = isinstance(likelihood, Gaussian) and self._is_auto("noise_precision")
         return Start(self.theta_, prior, self.likelihood_ if auto_noise else likelihood)
 
     def _climb(self, mlp: MLP, rows: RowBlocks, starts: list[Start]) -> list[Reestimation]:
         """One climb of the evidence a start, in parallel where asked for."""
-        with Progress(len(starts), self._log_jacobian(rows), bool(self.verbose)) as progress:
-            settings = {
-                "fit_prior": self._is_auto("prior_precision"),
-                "fit_noise": self._is_auto("noise_precision"),
-                "solver": self.solver,
-                "tol": self.tol,
-                "gradient_tol": self.gradient_tol,
-                "max_cycles": self.max_cycles,
-                "max_iter": self.max_iter,
-            }
+        settings = {
+            "fit_prior": self._is_auto("prior_precision"),
+            "fit_noise": self._is_auto("noise_precision"),
+            "solver": self.solver,
+            "tol": self.tol,
+            "gradient_tol": self.gradient_tol,
+            "max_cycles": self.max_cycles,
+            "max_iter": self.max_iter,
+        }
+        with Progress(len(starts) + 1, self._log_jacobian(rows), bool(self.verbose)) as progress:
+            settings["refine"] = len(starts) == 1
             if self.n_jobs in (None, 1) or len(starts) == 1:
-                return [
+                found = [
                     _climb_one(mlp, rows, start, settings, progress.callback(index))
                     for index, start in enumerate(starts)
                 ]
-            found = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-                delayed(_climb_one)(mlp, rows, start, settings, None) for start in starts
-            )
-            return [progress.finished(index, climbed) for index, climbed in enumerate(found)]
+            else:
+                climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+                    delayed(_climb_one)(mlp, rows, start, settings, None) for start in starts
+                )
+                found = [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
+            if len(starts) > 1 and (settings["fit_prior"] or settings["fit_noise"]):
+                best = int(np.argmax([climbed.state.evidence.total for climbed in found]))
+                settings["refine"] = True
+                start = Start.at(found[best].state)
+                refined = _climb_one(mlp, rows, start, settings, progress.callback(best))
+                found[best] = refined.after(found[best])
+            return found
 
     def _keep_best(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> None:
         """Set the fitted attributes from the climb that ended with the best evidence."""
@@ -159,7 +182,7 @@ class BaseLaplaceMLP(BaseEstimator):
         self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]
     ) -> tuple[Reestimation, Any, float]:
         """The climb of best evidence under the asked-for curvature, with its posterior."""
-        form = posterior_class(self.posterior, self.curvature, mlp, rows)
+        form = posterior_class(self.posterior, self.curvature, in_weight_space(mlp, rows))
         ranked, refused = [], None
         for climbed in found:
             state = climbed.state

@@ -7,8 +7,8 @@ import numpy as np
 
 from laplace_nn import network, priors
 from laplace_nn.curvature import GGN, Curvature, ExactHessian, PositivePart
+from laplace_nn.curvature.base import require
 from laplace_nn.network import MLP, Activation
-from laplace_nn.objective import in_weight_space
 from laplace_nn.posterior import DensePosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
@@ -42,15 +42,10 @@ PRIORS: dict[str, Callable[..., GaussianPrior]] = {
     "ard": priors.ard,
 }
 
-
-def _positive_part(*arguments: Any) -> PositivePart:
-    return PositivePart(ExactHessian(*arguments))
-
-
-CURVATURES: dict[str, Callable[..., Curvature | PositivePart]] = {
+CURVATURES: dict[str, type[Curvature] | type[PositivePart]] = {
     "ggn": GGN,
     "exact": ExactHessian,
-    "exact_positive": _positive_part,
+    "exact_positive": PositivePart,
 }
 POSTERIORS: dict[str, type[DensePosterior] | type[KernelPosterior]] = {
     "dense": DensePosterior,
@@ -66,7 +61,7 @@ def make_mlp(
 ) -> MLP:
     """The network that the estimator's parameters describe."""
     hidden = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).tolist()
-    if not all(isinstance(size, int | np.integer) and size > 0 for size in hidden):
+    if not all(_is_count(size) for size in hidden):
         raise ValueError(
             "hidden_layer_sizes must be a positive integer or a sequence of them, () for no "
             f"hidden layer; got {hidden_layer_sizes!r}."
@@ -118,16 +113,19 @@ def make_curvature(
     curvature: str, mlp: MLP, theta: np.ndarray, likelihood: Any, rows: RowBlocks
 ) -> Curvature | PositivePart:
     """The curvature by name, at the weights."""
-    return _look_up("curvature", curvature, CURVATURES)(mlp, theta, likelihood, rows)
+    kind = _look_up("curvature", curvature, CURVATURES)
+    if kind is PositivePart:
+        return PositivePart(ExactHessian(mlp, theta, likelihood, rows))
+    return kind(mlp, theta, likelihood, rows)
 
 
 def posterior_class(
-    posterior: str, curvature: str, mlp: MLP, rows: RowBlocks
+    posterior: str, curvature: str, in_weights: bool
 ) -> type[DensePosterior] | type[KernelPosterior]:
     """The posterior by name; "auto" is weight space when P ≤ N·K or the curvature has no factor."""
     if posterior != "auto":
         return _look_up("posterior", posterior, POSTERIORS, also=("auto",))
-    if curvature != "ggn" or in_weight_space(mlp, rows):
+    if curvature != "ggn" or in_weights:
         return DensePosterior
     return KernelPosterior
 
@@ -139,17 +137,21 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     ------
     ValueError
         With the parameter, what was expected and what came.
+    MissingCapabilityError
+        For a curvature and a posterior that do not go together.
     """
     _look_up("solver", parameters["solver"], dict.fromkeys(SOLVERS))
     _look_up("curvature", parameters["curvature"], CURVATURES)
     _look_up("posterior", parameters["posterior"], POSTERIORS, also=("auto",))
+    if parameters["posterior"] == "kernel":
+        require(CURVATURES[parameters["curvature"]], {"factor"}, "KernelPosterior")
     for name in ("n_restarts", "max_iter", "max_cycles"):
         value = parameters[name]
-        if not isinstance(value, int | np.integer) or value < 1:
+        if not _is_count(value):
             raise ValueError(f"{name} must be a positive integer; got {value!r}.")
     for name in ("tol", "gradient_tol"):
         value = parameters[name]
-        if not isinstance(value, int | float | np.number) or not value > 0:
+        if not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
             raise ValueError(f"{name} must be a positive number; got {value!r}.")
     for name in ("prior_precision", "noise_precision"):
         value = parameters.get(name, "auto")
@@ -164,6 +166,10 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         value = parameters.get(name, False)
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} must be True or False; got {value!r}.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0
 
 
 def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, ...] = ()) -> Any:

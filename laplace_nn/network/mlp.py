@@ -25,7 +25,7 @@ class MLP:
 
     Parameters
     ----------
-    layer_sizes : tuple of int
+    layer_sizes : sequence of int
         (n_inputs, hidden sizes..., n_outputs); two entries mean no hidden layer.
     activation : Activation, default=tanh
         The activation of every hidden layer.
@@ -51,6 +51,7 @@ class MLP:
     activation: Activation = tanh
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_sizes", tuple(self.layer_sizes))
         if len(self.layer_sizes) < 2 or any(size < 1 for size in self.layer_sizes):
             raise ValueError(
                 "MLP.layer_sizes must hold at least the number of inputs and of outputs, all "

@@ -1,6 +1,7 @@
 """The posterior in function space: one N·K x N·K factor, whatever the number of weights."""
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
@@ -60,8 +61,8 @@ class KernelPosterior(GaussianPosterior):
     ) -> "KernelPosterior":
         """Take the curvature's factor F, FᵀF = H, and its Gram matrices."""
         require(curvature, {"factor"}, cls.__name__)
-        assert isinstance(curvature, GGN)
-        return cls(theta_map, FunctionSpace.from_factor(curvature.factor(), prior, scale))
+        factor = cast(GGN, curvature).factor()
+        return cls(theta_map, FunctionSpace.from_factor(factor, prior, scale))
 
     @property
     def prior(self) -> GaussianPrior:

@@ -440,6 +440,32 @@ def test_warm_start_needs_the_same_network(kind):
         model.fit(np.column_stack([X, X[:, 0] ** 2]), y)
 
 
+def test_warm_start_takes_a_changed_prior():
+    X, y = table("regressor")
+    model = build("regressor", warm_start=True).fit(X, y)
+    before = model.prior_.precision
+    model.set_params(prior="layer_kind").fit(X, y)
+    assert model.prior_.names == ("weights_0", "biases_0", "weights_1", "biases_1")
+    assert_allclose(model.history_[0]["prior_precision"][0], before[0])
+    model.set_params(prior="single").fit(X, y)
+    assert model.prior_.n_groups == 1
+
+
+@BOTH
+def test_the_best_start_alone_is_climbed_to_the_top(kind):
+    """Its second end is its last entry; the other starts have one."""
+    history = fitted(kind).history_
+    ends = {s: [e for e in history if e["start"] == s and e["event"] == "end"] for s in range(3)}
+    firsts = [ends[start][0]["log_marginal_likelihood"] for start in ends]
+    best = int(np.argmax(firsts))
+    assert [len(ends[start]) for start in ends] == [1 + (start == best) for start in ends]
+    final = ends[best][1]["log_marginal_likelihood"]
+    assert final >= firsts[best] - 1e-9 * abs(firsts[best])
+    assert_allclose(final, fitted(kind).log_marginal_likelihood_, rtol=1e-12)
+    cycles = [e["cycle"] for e in history if e["start"] == best]
+    assert cycles == list(range(len(cycles)))
+
+
 def clone_with(model, **settings):
     """The fitted model with other parameters."""
     return pickle.loads(pickle.dumps(model)).set_params(**settings)

@@ -1,0 +1,202 @@
+"""The climb of the log evidence: MacKay's updates while they lead up, then its gradient.
+
+Every cycle proposes hyperparameters, fits the MAP solution there and keeps it if the evidence has
+risen; otherwise the step is shortened from the best state seen.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from laplace_nn.descent import ENOUGH_GRADIENT
+from laplace_nn.evidence_surface import EvidenceSurface, State
+from laplace_nn.linalg import NotPositiveDefiniteError
+
+__all__ = ["OUT_OF_CYCLES", "Ascent"]
+
+LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
+LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
+SHORTENING = 0.25  # of a step that lowered the evidence
+MAX_SHORTENINGS = 2
+MAX_GRADIENT_GROUPS = 10  # above which the gradient, a solve a group, costs too much
+LARGE_RISE = 0.2  # of the evidence, relative: below it a step counts only once it is stationary
+FLAT_CYCLES = 3  # in a row, with hardly any rise, that end the climb
+ROUNDING = 1e-10  # relative fall of the evidence that is none
+OUT_OF_CYCLES = "the cycles ran out"
+# MAP iterations in a cycle: few while hyperparameters still take their longest steps, more when
+# they settle or the evidence falls.
+FAR_ITERATIONS, NEAR_ITERATIONS, SETTLING_ITERATIONS = 30, 100, 200
+
+
+class Ascent:
+    """A climb under way: the best state, and what its last cycles taught.
+
+    Parameters
+    ----------
+    surface : EvidenceSurface
+        What is climbed.
+    best : State
+        Where the climb starts.
+    note : callable
+        Called with every state that is looked at, and what became of it.
+    tol : float
+        See `laplace_nn.reestimation.reestimate`.
+    max_iter : int
+        Largest budget of a MAP fit.
+    refine : bool
+        Whether the gradient takes over where MacKay's direction no longer leads up.
+    """
+
+    def __init__(
+        self,
+        surface: EvidenceSurface,
+        best: State,
+        note: Callable[[State, str], None],
+        tol: float,
+        max_iter: int,
+        refine: bool,
+    ) -> None:
+        self.surface, self.best, self.note = surface, best, note
+        self.tol, self.max_iter = tol, max_iter
+        self.refine = refine and best.prior.n_groups <= MAX_GRADIENT_GROUPS
+        self.secants: Secants | None = None  # of the gradient, once MacKay's direction has failed
+        self.shortenings, self.flat, self.trained = 0, 0, False
+        self.proposal = self._proposal()
+
+    @property
+    def size(self) -> float:
+        """max(1, |ln evidence|), what its changes are measured by."""
+        return max(1.0, abs(self.best.evidence.total))
+
+    def run(self, max_cycles: int) -> str:
+        """Climb, and say why the climb ended."""
+        for _ in range(max_cycles):
+            state = self._try()
+            rises = self._rises(state)
+            fresh = not rises and self._train_best()
+            if fresh and state is not None and state.map.converged:
+                rises = self._rises(state)
+            reason = (
+                self._accept(state)
+                if state is not None and rises
+                else self._take_back(state, fresh)
+            )
+            if reason:
+                return reason
+        return OUT_OF_CYCLES
+
+    def _rises(self, state: State | None) -> bool:
+        return state is not None and self._rise(state) >= -ROUNDING * self.size
+
+    def _rise(self, state: State) -> float:
+        return state.evidence.total - self.best.evidence.total
+
+    def _try(self) -> State | None:
+        """The state at the proposal; None where rounding hides the data or the prior."""
+        log_hyperparameters = self.best.log_hyperparameters
+        prior, likelihood = self.surface.moved(self.best, self.proposal)
+        longest = np.max(np.abs(self.proposal - log_hyperparameters))
+        n_iter = FAR_ITERATIONS if longest > 0.9 * LONGEST_STEP else NEAR_ITERATIONS
+        theta = self.best.map.theta
+        try:
+            state = self.surface.evaluate(prior, likelihood, theta, min(n_iter, self.max_iter))
+            if not state.map.converged and 0.0 <= self._rise(state) < LARGE_RISE * self.size:
+                # The slow part of training often leaves a saddle, whose evidence flatters.
+                budget = min(SETTLING_ITERATIONS, self.max_iter)
+                state = self.surface.evaluate(prior, likelihood, state.map.theta, budget)
+        except NotPositiveDefiniteError:
+            return None
+        return state
+
+    def _train_best(self) -> bool:
+        """Train the best state to the end before something is judged by it; once.
+
+        Where rounding keeps the gradient up, a second time would end like the first.
+        """
+        best = self.best
+        enough = ENOUGH_GRADIENT * max(1.0, abs(best.map.energy))
+        if self.trained or best.map.max_gradient <= enough:
+            return False
+        self.trained = True
+        budget = min(SETTLING_ITERATIONS, self.max_iter)
+        self.best = self.surface.evaluate(best.prior, best.likelihood, best.map.theta, budget)
+        self.note(self.best, "trained on")
+        return True
+
+    def _accept(self, state: State) -> str:
+        """Go on from a higher state, unless nothing has changed."""
+        self.note(state, "step")
+        rise, size, old = self._rise(state), self.size, self.best.log_hyperparameters
+        self.best, self.shortenings, self.trained = state, 0, False
+        change = np.abs(state.log_hyperparameters - old) / np.maximum(1.0, np.abs(old))
+        if rise <= self.tol * size and np.all(change <= self.tol):
+            return "hyperparameters and evidence stopped changing"
+        self.flat = self.flat + 1 if rise <= self.tol**2 * size else 0
+        if self.flat >= FLAT_CYCLES:
+            return "the evidence stopped rising"
+        self.proposal = self._proposal()
+        return ""
+
+    def _take_back(self, state: State | None, fresh: bool) -> str:
+        """Stay, with a shorter step, or in another direction, or at the end."""
+        self.note(
+            self.best if state is None else state, "refused" if state is None else "taken back"
+        )
+        if fresh:
+            self.proposal = self._proposal()
+        elif self.shortenings < MAX_SHORTENINGS:
+            self.shortenings += 1
+            current = self.best.log_hyperparameters
+            self.proposal = current + SHORTENING * (self.proposal - current)
+        elif self.refine and self.secants is None:
+            self.secants, self.shortenings = Secants(), 0
+            self.proposal = self._proposal()
+        else:
+            return "no step raises the evidence"
+        return ""
+
+    def _proposal(self) -> np.ndarray:
+        """Hyperparameters a bounded step away from the best ones."""
+        if self.secants is None:
+            return self._along_mackay()
+        step = self.secants.step(self.surface, self.best)
+        longest = np.max(np.abs(step), initial=LONGEST_STEP)
+        return self.surface.bounded(self.best.log_hyperparameters + LONGEST_STEP / longest * step)
+
+    def _along_mackay(self) -> np.ndarray:
+        """MacKay's update, or a part of it."""
+        old = self.best.log_hyperparameters
+        full = self.surface.mackay(self.best) - old
+        pruned = np.append(self.surface.without_effect(self.best), False)
+        # Shortened as a whole: a precision that is nearly right must not run ahead of the others.
+        longest = np.max(np.abs(full[~pruned]), initial=LONGEST_STEP)
+        share = max(LONGEST_STEP / longest, LEAST_SHARE)
+        step = np.clip(share * full, -LONGEST_STEP, LONGEST_STEP)
+        return self.surface.bounded(old + np.where(pruned, full, step))
+
+
+class Secants:
+    """Quasi-Newton steps up the evidence (BFGS; Nocedal & Wright 6.17)."""
+
+    def __init__(self) -> None:
+        self.inverse: np.ndarray | None = None
+        self.last: tuple[np.ndarray, np.ndarray] | None = None
+
+    def step(self, surface: EvidenceSurface, state: State) -> np.ndarray:
+        """The step to the top of the quadratic that the gradients so far suggest."""
+        here, gradient = state.log_hyperparameters, surface.gradient(state)
+        if self.inverse is None:
+            # To leading order MacKay's update: ½γ is the evidence's curvature in ln α.
+            curvature = np.maximum(np.append(state.n_effective_params, surface.n_free(state)), 1.0)
+            self.inverse = np.diag(2.0 / curvature)
+        if self.last is not None:
+            self._learn(here - self.last[0], self.last[1] - gradient)
+        self.last = here, gradient
+        return np.where(surface.moves(state), self.inverse @ gradient, 0.0)
+
+    def _learn(self, s: np.ndarray, y: np.ndarray) -> None:
+        """H ← (I - ρ s yᵀ) H (I - ρ y sᵀ) + ρ s sᵀ, where the evidence curves down along s."""
+        if s @ y > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y):
+            rho = 1.0 / (s @ y)
+            V = np.eye(len(s)) - rho * np.outer(y, s)
+            self.inverse = V.T @ self.inverse @ V + rho * np.outer(s, s)

@@ -1,0 +1,222 @@
+"""The log evidence as a function of the hyperparameters, its gradient and MacKay's updates.
+
+A point of the surface costs a MAP fit: the mode, the posterior there, γ and the evidence. MacKay's
+updates (PRML 3.91-3.95, 5.178-5.180) leave out that the mode moves under them; the gradient
+does not.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from laplace_nn.curvature import GGN
+from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
+from laplace_nn.likelihoods import Gaussian, Likelihood
+from laplace_nn.linalg import conjugate_gradients
+from laplace_nn.network import MLP
+from laplace_nn.objective import NegativeLogPosterior, in_weight_space
+from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
+from laplace_nn.priors import GaussianPrior
+from laplace_nn.rows import RowBlocks
+from laplace_nn.training import MAPResult, find_map
+
+__all__ = ["MAX_NOISE_PRECISION", "MAX_PRECISION", "MIN_PRECISION", "EvidenceSurface", "State"]
+
+MAX_PRECISION = 1e8  # of a prior group, which is then called pruned
+MIN_PRECISION = 1e-6  # of a prior group: a standard deviation of 1000 for its weights
+MAX_NOISE_PRECISION = 1e6  # of standardised targets: noise of a thousandth of their spread
+PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION at once
+DEAD_RANGE = 1e-3  # of the outputs over the rows, below which no hidden unit is alive
+DRIFT_STEP = 1e-4  # of a central difference, relative to the weights
+DRIFT_ACCURACY = 1e-4  # to which the mode's motion is solved for
+
+
+@dataclass(frozen=True)
+class State:
+    """A MAP solution with the posterior, evidence and γ at its hyperparameters."""
+
+    map: MAPResult
+    likelihood: Likelihood
+    posterior: GaussianPosterior = field(repr=False)
+    evidence: Evidence
+    n_effective_params: np.ndarray
+
+    @property
+    def prior(self) -> GaussianPrior:
+        """The prior under which the weights are the mode."""
+        return self.posterior.prior
+
+    @property
+    def log_hyperparameters(self) -> np.ndarray:
+        """(ln α_1, …, ln α_G, ln β)."""
+        return np.log(np.append(self.prior.precisions, self.likelihood.scale))
+
+    @property
+    def pruned(self) -> tuple[str, ...]:
+        """Names of the groups whose precision has reached its cap."""
+        at_cap = self.prior.precisions >= MAX_PRECISION
+        return tuple(n for n, capped in zip(self.prior.names, at_cap, strict=True) if capped)
+
+
+@dataclass(frozen=True)
+class EvidenceSurface:
+    """What stays fixed while hyperparameters move, and the evidence they lead to.
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    rows : RowBlocks
+        The training rows.
+    fit_prior, fit_noise : bool
+        Which hyperparameters may move; noise only that of a `Gaussian`.
+    solver : str
+        See `find_map`.
+    tol : float
+        See `find_map`.
+    """
+
+    mlp: MLP
+    rows: RowBlocks
+    fit_prior: bool
+    fit_noise: bool
+    solver: str
+    tol: float
+
+    def evaluate(
+        self,
+        prior: GaussianPrior,
+        likelihood: Likelihood,
+        theta: np.ndarray,
+        max_iter: int,
+    ) -> State:
+        """MAP fit from theta, and everything that follows from it."""
+        objective = self._objective(prior, likelihood)
+        result = find_map(
+            objective, theta, solver=self.solver, tol=self.tol, max_iter=max_iter, warn=False
+        )
+        curvature = GGN(self.mlp, result.theta, likelihood, self.rows)
+        in_weights = in_weight_space(self.mlp, self.rows)
+        form = DensePosterior if in_weights else KernelPosterior
+        posterior = form.from_curvature(result.theta, curvature, prior, likelihood.scale)
+        fit = log_likelihood(self.mlp, result.theta, likelihood, self.rows)
+        evidence = log_marginal_likelihood(posterior, fit)
+        return State(result, likelihood, posterior, evidence, posterior.n_effective_params())
+
+    def is_dead(self, theta: np.ndarray) -> bool:
+        """Whether the prior has switched every hidden unit off: the outputs are constants."""
+        if self.mlp.n_layers == 1 or not self.fit_prior:
+            return False
+        outputs = self.rows.concatenate(
+            lambda block: self.mlp.forward(theta, block.X).outputs,
+            8 * sum(self.mlp.layer_sizes),
+        )
+        return bool(np.max(np.ptp(outputs, axis=0)) < DEAD_RANGE)
+
+    def mackay(self, state: State) -> np.ndarray:
+        """MacKay's (ln α, ln β) within their caps, groups without effect at theirs."""
+        target = state.log_hyperparameters
+        if self.fit_prior:
+            target[:-1] = self._log_precisions(state)
+            target[:-1][self.without_effect(state)] = np.log(MAX_PRECISION)
+        if self.fit_noise:
+            target[-1] = self._log_noise_precision(state)
+        return self.bounded(target)
+
+    def without_effect(self, state: State) -> np.ndarray:
+        """The groups whose weights the data leave to the prior, (G,)."""
+        if not self.fit_prior:
+            return np.zeros(state.prior.n_groups, dtype=bool)
+        return state.n_effective_params < PRUNED_SHARE * state.prior.group_sizes
+
+    def gradient(self, state: State) -> np.ndarray:
+        """Of the log evidence with respect to (ln α, ln β), the mode's motion included, (G + 1,).
+
+        ½(γ_g - α_g Σ_{i∈g} w² - D_g) and ½(NK - γ - β·SSE + Σ_g D_g), D_g = d ln det A / d ln α_g
+        by way of the mode (PRML 3.89-3.95 without D). Zero where nothing may move.
+        """
+        drift = self._drift(state)
+        weight_part = state.prior.precisions * state.prior.squared_norms(state.map.theta)
+        gamma = state.n_effective_params - drift
+        free = self._n_values - gamma.sum() - state.likelihood.scale * self._sse(state)
+        gradient = 0.5 * np.append(gamma - weight_part, free)
+        return np.where(self.moves(state), gradient, 0.0)
+
+    def moves(self, state: State) -> np.ndarray:
+        """Which of (ln α, ln β) may move and are not at their caps, (G + 1,)."""
+        free = np.append(np.full(state.prior.n_groups, self.fit_prior), self.fit_noise)
+        lowest, highest = _bounds(len(free))
+        values = state.log_hyperparameters
+        return free & (values > lowest + 1e-9) & (values < highest - 1e-9)
+
+    def n_free(self, state: State) -> float:
+        """NK - γ, the data that are left to the noise."""
+        return float(max(self._n_values - state.n_effective_params.sum(), np.finfo(float).tiny))
+
+    def bounded(self, log_hyperparameters: np.ndarray) -> np.ndarray:
+        """(ln α, ln β) within their caps."""
+        return np.clip(log_hyperparameters, *_bounds(len(log_hyperparameters)))
+
+    def _drift(self, state: State) -> np.ndarray:
+        """D_g = d ln det A / d ln α_g by way of the mode, (G,).
+
+        The mode moves by d_g = -A⁻¹ (α_g w_g), with the exact A; along it the outer products'
+        determinant is differenced.
+        """
+        theta, prior = state.map.theta, state.prior
+        objective = self._objective(prior, state.likelihood)
+        product, model = objective.hessian_products(theta), objective.gauss_newton(theta)
+        drift = np.zeros(prior.n_groups)
+        for group in np.flatnonzero(prior.squared_norms(theta) > 0.0):
+            pull = np.where(prior.groups == group, prior.precision * theta, 0.0)
+            motion, _, convex = conjugate_gradients(product, -pull, model.solve, DRIFT_ACCURACY)
+            motion = motion if convex else -model.solve(pull)
+            h = DRIFT_STEP * np.linalg.norm(theta) / np.linalg.norm(motion)
+            above, below = (objective.gauss_newton(theta + t * motion).logdet for t in (h, -h))
+            drift[group] = (above - below) / (2.0 * h)
+        return drift
+
+    def _log_precisions(self, state: State) -> np.ndarray:
+        """ln α_g = ln γ_g - ln Σ_g w² (PRML 3.92, 5.178 with groups)."""
+        smallest = np.finfo(float).tiny
+        norms = state.prior.squared_norms(state.map.theta)
+        gamma = np.maximum(state.n_effective_params, smallest)
+        return np.log(gamma) - np.log(np.maximum(norms, smallest))
+
+    def _log_noise_precision(self, state: State) -> float:
+        """ln β = ln(NK - γ) - ln SSE (PRML 3.95, 5.180)."""
+        sse = max(self._sse(state), np.finfo(float).tiny)
+        return float(np.log(self.n_free(state)) - np.log(sse))
+
+    def _sse(self, state: State) -> float:
+        """Σ (t - y)², from the log likelihood."""
+        likelihood = state.likelihood
+        normaliser = likelihood.log_normaliser(self.rows.total_weight, self.mlp.n_outputs)
+        return 2.0 * (normaliser - state.evidence.log_likelihood) / likelihood.scale
+
+    @property
+    def _n_values(self) -> float:
+        """NK."""
+        return self.rows.total_weight * self.mlp.n_outputs
+
+    def _objective(self, prior: GaussianPrior, likelihood: Likelihood) -> NegativeLogPosterior:
+        return NegativeLogPosterior(self.mlp, likelihood, prior, self.rows)
+
+    def moved(
+        self, state: State, log_hyperparameters: np.ndarray
+    ) -> tuple[GaussianPrior, Likelihood]:
+        """The state's prior and likelihood with other hyperparameters."""
+        values = np.exp(log_hyperparameters)
+        prior = state.prior.with_precisions(values[:-1]) if self.fit_prior else state.prior
+        likelihood = state.likelihood
+        if self.fit_noise and isinstance(likelihood, Gaussian):
+            likelihood = replace(likelihood, noise_precision=float(values[-1]))
+        return prior, likelihood
+
+
+def _bounds(n_hyperparameters: int) -> tuple[np.ndarray, np.ndarray]:
+    """The caps of (ln α, ln β)."""
+    lowest = np.full(n_hyperparameters, np.log(MIN_PRECISION))
+    highest = np.full(n_hyperparameters, np.log(MAX_PRECISION))
+    lowest[-1], highest[-1] = np.log(np.finfo(float).tiny), np.log(MAX_NOISE_PRECISION)
+    return lowest, highest
