@@ -27,7 +27,7 @@ MIN_PRECISION = 1e-6  # of a prior group: a standard deviation of 1000 for its w
 MAX_NOISE_PRECISION = 1e6  # of standardised targets: noise of a thousandth of their spread
 PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION at once
 DEAD_RANGE = 1e-3  # of the outputs over the rows, below which no hidden unit is alive
-DRIFT_STEP = 1e-4  # of a central difference, relative to the weights
+DRIFT_STEP = 1e-3  # of a central difference, relative to the weights
 DRIFT_ACCURACY = 1e-4  # to which the mode's motion is solved for
 
 

@@ -362,7 +362,7 @@ def test_the_start_of_best_evidence_is_kept(kind):
     X, y = table(kind)
     model = build(kind, n_restarts=3).fit(X, y)
     ends = [entry for entry in model.history_ if entry["event"] == "end"]
-    assert [entry["start"] for entry in ends] == [0, 1, 2]
+    assert {entry["start"] for entry in ends} == {0, 1, 2}
     best = max(ends, key=lambda entry: entry["log_marginal_likelihood"])
     evidence = best["log_marginal_likelihood"]
     assert_allclose(model.log_marginal_likelihood_, evidence, rtol=1e-12)
@@ -370,7 +370,7 @@ def test_the_start_of_best_evidence_is_kept(kind):
         assert_allclose(best["noise_precision"], model.noise_precision_, rtol=1e-12)
     assert_array_equal(model.prior_precision_, best["prior_precision"])
     assert model.n_iter_ == sum(entry["n_iter"] for entry in model.history_)
-    assert len({entry["log_marginal_likelihood"] for entry in ends}) == 3
+    assert len({entry["log_marginal_likelihood"] for entry in ends}) >= 3
 
 
 @BOTH
@@ -455,7 +455,8 @@ def test_warm_start_takes_a_changed_prior():
 def test_the_best_start_alone_is_climbed_to_the_top(kind):
     """Its second end is its last entry; the other starts have one."""
     history = fitted(kind).history_
-    ends = {s: [e for e in history if e["start"] == s and e["event"] == "end"] for s in range(3)}
+    starts = sorted({e["start"] for e in history})
+    ends = {s: [e for e in history if e["start"] == s and e["event"] == "end"] for s in starts}
     firsts = [ends[start][0]["log_marginal_likelihood"] for start in ends]
     best = int(np.argmax(firsts))
     assert [len(ends[start]) for start in ends] == [1 + (start == best) for start in ends]
@@ -480,7 +481,7 @@ def test_verbose_shows_a_bar_with_the_evidence(n_jobs, kind, capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "log evidence" in shown.err
-    assert "2/2" in shown.err
+    assert "3/3" in shown.err  # two starts, and the better one to the top
     build(kind).fit(X, y)
     assert capsys.readouterr().err == ""
 
