@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, gammaln, log_softmax, softmax
 
-__all__ = ["Bernoulli", "Categorical", "Gaussian", "Likelihood"]
+__all__ = ["Bernoulli", "Categorical", "Gaussian", "Likelihood", "Poisson"]
 
 
 class Likelihood(ABC):
@@ -169,6 +169,42 @@ class Categorical(Likelihood):
         p = softmax(f, axis=1)
         root_p = np.sqrt(p)
         return _diagonals(root_p) - root_p[:, :, None] * p[:, None, :]
+
+
+@dataclass(frozen=True)
+class Poisson(Likelihood):
+    """Independent counts, y in {0, 1, 2, ...}, whose log rates are the outputs.
+
+    p(t|x, w) = λᵗ e^{-λ} / t! with λ = eᶠ; nll = eᶠ - y f + ln y!, minus the log mass. The link is
+    canonical (PRML 4.3.6), so the gradient is mean minus target as in PRML 5.18.
+
+    The rate overflows beyond f = 709: the energy is then infinite, without a warning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.likelihoods import Poisson
+    >>> Poisson().gradient(np.array([[3.0]]), np.array([[0.0]]))
+    array([[-2.]])
+    """
+
+    def nll(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+        """Σ_k e^{f_k} - y_k f_k + ln y_k!."""
+        with np.errstate(over="ignore"):  # an infinite energy: line searches turn back from it
+            rate = np.exp(f)
+        return np.sum(rate - y * f + gammaln(y + 1.0), axis=1)
+
+    def gradient(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+        """δ = eᶠ - y."""
+        return np.exp(f) - y
+
+    def hessian(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+        """diag(eᶠ), the variances."""
+        return _diagonals(np.exp(f))
+
+    def root(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+        """diag(e^{f/2})."""
+        return _diagonals(np.exp(0.5 * f))
 
 
 def _diagonals(values: np.ndarray) -> np.ndarray:

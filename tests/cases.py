@@ -8,7 +8,7 @@ import numpy as np
 
 from laplace_nn import priors
 from laplace_nn.curvature import GGN, ExactHessian
-from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
 from laplace_nn.network import MLP, LayerwiseJacobian, jacobian
 from laplace_nn.network import activations as library
 from laplace_nn.rows import RowBlocks
@@ -20,6 +20,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "gaussian": Gaussian(NOISE_PRECISION),
     "bernoulli": Bernoulli(),
     "categorical": Categorical(),
+    "poisson": Poisson(),
 }
 
 
@@ -50,6 +51,8 @@ def draw_targets(likelihood: str, shape: tuple[int, int], rng: np.random.Generat
         return rng.normal(size=shape)
     if likelihood == "bernoulli":
         return rng.integers(0, 2, size=shape).astype(float)
+    if likelihood == "poisson":
+        return rng.poisson(2.0, size=shape).astype(float)
     return np.eye(shape[1])[rng.integers(0, shape[1], size=shape[0])]
 
 
@@ -164,6 +167,10 @@ CASES = [
     Case("more-weights-than-rows", (2, 8, 1), "tanh", "gaussian", "ard", n_rows=4),
     Case("one-row", (2, 3, 3), "tanh", "categorical", "by_layer", n_rows=1),
     Case("one-unit-layers", (1, 1, 1, 1), "softplus", "gaussian", "by_kind"),
+    Case("silu", (2, 3, 2), "silu", "gaussian", "by_kind", weighted=True),
+    Case("gelu", (2, 3, 2, 1), "gelu", "bernoulli", "by_layer"),
+    Case("linear-poisson", (2, 1), "tanh", "poisson", "single"),
+    Case("poisson-two-outputs", (2, 3, 2), "tanh", "poisson", "ard", weighted=True),
 ]
 
 #: Whose hidden units can be permuted and change sign.

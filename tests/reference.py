@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.special import expit
+from scipy.special import erfc, expit
 from scipy.stats import multivariate_normal
 
 OFFSETS = np.array([-2.0, -1.0, 1.0, 2.0])
@@ -27,6 +27,8 @@ ACTIVATIONS: dict[str, Callable] = {
     "relu": lambda a: np.where(np.real(a) > 0.0, a, 0.0),
     "softplus": lambda a: np.log(1.0 + np.exp(a)),
     "identity": lambda a: a,
+    "silu": lambda a: a / (1.0 + np.exp(-a)),
+    "gelu": lambda a: 0.5 * a * erfc(-a / np.sqrt(2.0)),
 }
 
 
@@ -80,11 +82,26 @@ def _categorical(y, f):
     return np.log(partition) - sum(y_k * f_k for y_k, f_k in zip(y, f, strict=True))
 
 
+def _poisson(y, f):
+    log_factorials = sum(np.log(np.arange(1.0, y_k + 1.0)).sum() for y_k in y)
+    return log_factorials + sum(np.exp(f_k) - y_k * f_k for y_k, f_k in zip(y, f, strict=True))
+
+
 #: Energy of one row: K targets and K outputs, the outputs possibly complex batches.
 ENERGIES: dict[str, Callable] = {
     "gaussian": _gaussian,
     "bernoulli": _bernoulli,
     "categorical": _categorical,
+    "poisson": _poisson,
+}
+
+#: Sizes of outputs at which energies and derivatives must be finite.
+EXTREME_OUTPUTS: dict[str, tuple[float, ...]] = {
+    "gaussian": (40.0, 800.0, 1e8),
+    "bernoulli": (40.0, 800.0, 1e8),
+    "categorical": (40.0, 800.0, 1e8),
+    # The rate e^f is itself a derivative, and is no double beyond f = 709.
+    "poisson": (40.0, 700.0),
 }
 
 
@@ -126,6 +143,7 @@ def output_hessian(name: str, f: np.ndarray) -> np.ndarray:
                 "gaussian": same,
                 "bernoulli": same / ((1.0 + np.exp(-f[k])) * (1.0 + np.exp(f[k]))),
                 "categorical": p[k] * (same - p[j]),
+                "poisson": same * np.exp(f[k]),
             }[name]
     return M
 

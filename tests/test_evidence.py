@@ -38,6 +38,8 @@ def row_log_likelihoods(case):
         return stats.norm.logpdf(y, f, 1.0 / np.sqrt(case.likelihood.noise_precision)).sum(axis=1)
     if case.likelihood_name == "bernoulli":
         return stats.bernoulli.logpmf(y, expit(f)).sum(axis=1)
+    if case.likelihood_name == "poisson":
+        return stats.poisson.logpmf(y, np.exp(f)).sum(axis=1)
     return stats.multinomial.logpmf(y, 1, softmax(f, axis=1))
 
 

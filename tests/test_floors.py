@@ -19,7 +19,7 @@ ROOT = "laplace_nn"
 PACKAGE = Path(laplace_nn.__file__).parent
 
 FLOORS = [
-    {"network", "linalg", "likelihoods", "priors", "rows"},
+    {"network", "linalg", "likelihoods", "priors", "rows", "checks"},
     {"curvature", "objective", "descent", "training"},
     {
         "posterior",
@@ -39,6 +39,7 @@ TOP = 3
 #: Imports within a floor, in the only direction allowed.
 SIDEWAYS = {
     "priors": {"network"},
+    "checks": {"network", "likelihoods"},
     "objective": {"curvature"},
     "descent": {"curvature", "objective"},
     "training": {"objective", "descent"},

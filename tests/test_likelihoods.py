@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit, softmax
 
-from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian
+from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Poisson
 from tests.cases import LIKELIHOODS, draw_targets
 from tests.contracts import check_likelihood
 
@@ -42,6 +42,24 @@ def test_categorical_is_a_multinomial_mass():
     y, f = draw_targets("categorical", (6, 4), rng), rng.normal(size=(6, 4))
     expected = stats.multinomial.logpmf(y, 1, softmax(f, axis=1)).sum()
     np.testing.assert_allclose(log_density(Categorical(), y, f), expected, rtol=1e-13)
+
+
+def test_poisson_is_a_poisson_mass():
+    rng = np.random.default_rng(0)
+    y, f = draw_targets("poisson", (6, 2), rng), rng.normal(size=(6, 2))
+    assert y.max() > 2
+    expected = stats.poisson.logpmf(y, np.exp(f)).sum()
+    np.testing.assert_allclose(log_density(Poisson(), y, f), expected, rtol=1e-13)
+
+
+def test_poisson_masses_sum_to_one():
+    y, f = np.arange(60.0)[:, None], np.full((60, 1), np.log(4.0))
+    np.testing.assert_allclose(np.exp(-Poisson().nll(y, f)).sum(), 1.0, rtol=1e-13)
+
+
+def test_a_rate_that_overflows_is_an_infinite_energy():
+    y, f = np.array([[0.0], [3.0]]), np.array([[710.0], [1e8]])
+    np.testing.assert_array_equal(Poisson().nll(y, f), np.inf)
 
 
 def test_categorical_does_not_see_a_shift_of_all_logits():
@@ -84,4 +102,4 @@ def test_a_noise_precision_that_is_none_is_refused(precision):
 
 def test_only_the_gaussian_has_a_scale():
     scales = {name: likelihood.scale for name, likelihood in LIKELIHOODS.items()}
-    assert scales == {"gaussian": 2.5, "bernoulli": 1.0, "categorical": 1.0}
+    assert scales == {"gaussian": 2.5, "bernoulli": 1.0, "categorical": 1.0, "poisson": 1.0}

@@ -2,9 +2,11 @@
 
 from laplace_nn.network.activations import (
     Activation,
+    gelu,
     identity,
     logistic,
     relu,
+    silu,
     softplus,
     tanh,
 )
@@ -17,6 +19,7 @@ __all__ = [
     "Activation",
     "LayerwiseJacobian",
     "Tape",
+    "gelu",
     "identity",
     "jacobian",
     "jvp",
@@ -24,6 +27,7 @@ __all__ = [
     "relu",
     "rvjp",
     "second_jvp",
+    "silu",
     "softplus",
     "tanh",
     "vjp",

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
-__all__ = ["Activation", "identity", "logistic", "relu", "softplus", "tanh"]
+__all__ = ["Activation", "gelu", "identity", "logistic", "relu", "silu", "softplus", "tanh"]
 
 ArrayFunction = Callable[[np.ndarray], np.ndarray]
 
@@ -83,8 +83,50 @@ def _identity(a: np.ndarray) -> np.ndarray:
     return a
 
 
+def _silu(a: np.ndarray) -> np.ndarray:
+    return a * expit(a)
+
+
+def _silu_first(a: np.ndarray) -> np.ndarray:
+    # s(a) + a s'(a) with s' = s(a) s(-a).
+    return expit(a) * (1.0 + a * expit(-a))
+
+
+def _silu_second(a: np.ndarray) -> np.ndarray:
+    # 2 s'(a) + a s''(a) with s'' = -s'(a) tanh(a / 2).
+    return _logistic_first(a) * (2.0 - a * np.tanh(0.5 * a))
+
+
+def _normal_density(a: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * a * a) / np.sqrt(2.0 * np.pi)
+
+
+def _within_normal(a: np.ndarray) -> np.ndarray:
+    # φ(40) is 0 in double precision: an a moved to ±40 changes no product with φ(a), and its
+    # square does not overflow.
+    return np.clip(a, -40.0, 40.0)
+
+
+def _gelu(a: np.ndarray) -> np.ndarray:
+    return a * ndtr(a)
+
+
+def _gelu_first(a: np.ndarray) -> np.ndarray:
+    # Φ(a) + a φ(a).
+    near = _within_normal(a)
+    return ndtr(a) + near * _normal_density(near)
+
+
+def _gelu_second(a: np.ndarray) -> np.ndarray:
+    # 2 φ(a) + a φ'(a) with φ' = -a φ(a).
+    near = _within_normal(a)
+    return _normal_density(near) * (2.0 - near * near)
+
+
 tanh = Activation("tanh", np.tanh, _tanh_first, _tanh_second, odd=True)
 logistic = Activation("logistic", expit, _logistic_first, _logistic_second)
 relu = Activation("relu", _relu, _step, np.zeros_like)
 softplus = Activation("softplus", _softplus, expit, _logistic_first)
 identity = Activation("identity", _identity, np.ones_like, np.zeros_like, odd=True)
+silu = Activation("silu", _silu, _silu_first, _silu_second)
+gelu = Activation("gelu", _gelu, _gelu_first, _gelu_second)

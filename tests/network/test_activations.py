@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.special import log_ndtr
 
-from laplace_nn.network import logistic, relu, softplus
+from laplace_nn.network import gelu, logistic, relu, silu, softplus
 from tests.cases import ACTIVATIONS
 from tests.contracts import check_activation
 
@@ -22,3 +23,20 @@ def test_slope_of_logistic_keeps_its_digits_far_out():
 
 def test_kink_of_relu_has_slope_zero():
     assert relu.first(np.array([0.0])) == 0.0
+
+
+def test_gated_activations_keep_their_digits_far_out():
+    # a s(a) → a exp(a), and its derivatives (1 + a) exp(a) and (2 + a) exp(a).
+    a = np.array([-40.0, -100.0])
+    for function, factor in ((silu.value, a), (silu.first, 1.0 + a), (silu.second, 2.0 + a)):
+        np.testing.assert_allclose(function(a), factor * np.exp(a), rtol=1e-12)
+    a = np.array([-10.0, -30.0])
+    np.testing.assert_allclose(gelu.value(a), a * np.exp(log_ndtr(a)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [silu, gelu], ids=lambda activation: activation.name)
+def test_gated_activations_end_as_relu(activation):
+    a = np.array([-1e300, -800.0, 800.0, 1e300])
+    np.testing.assert_array_equal(activation.value(a), relu.value(a))
+    np.testing.assert_array_equal(activation.first(a), relu.first(a))
+    np.testing.assert_array_equal(activation.second(a), 0.0)
