@@ -87,6 +87,14 @@ class NegativeLogPosterior:
         scale, precision = self.likelihood.scale, self.prior.precision
         return lambda v: scale * exact.products(v) + precision * v
 
+    def hvp(self, theta: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """(scale·H + Λ) v with the exact Hessian, for v (..., P) (PRML 5.96-5.111).
+
+        What SciPy's ``minimize`` takes as ``hessp``. For many products at the same weights
+        `hessian_products` keeps the forward pass.
+        """
+        return self.hessian_products(theta)(v)
+
     def pulled_curvature(self, theta: np.ndarray, v: np.ndarray) -> np.ndarray:
         """scale·Σ_n J_nᵀ M_n R²{f_n}, the outputs' curvature along v as a force on the weights."""
 

@@ -7,7 +7,7 @@ in their order, so a result does not depend on the number of workers.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,35 @@ class RowBlocks:
             total += part
         return total
 
+    def accumulate(
+        self,
+        term: Callable[["RowBlocks", np.ndarray], None],
+        shape: tuple[int, ...],
+        row_bytes: int,
+    ) -> np.ndarray:
+        """The sum of what term(block, out) adds to out, block by block, in one array.
+
+        For sums too large to be held twice; workers, where there are any, hand back an array
+        each. A term adds to an entry of out once, so that both ways give the same digits.
+        """
+        out = np.zeros(shape)
+        slices = self.slices(row_bytes)
+        if len(slices) > 1 and effective_n_jobs(self.n_jobs) > 1:
+            for part in self.map(partial(_added_to_zeros, term, shape), row_bytes):
+                out += part
+            return out
+        for rows in slices:
+            term(self.block(rows), out)
+        return out
+
     def concatenate(self, term: Callable[["RowBlocks"], np.ndarray], row_bytes: int) -> np.ndarray:
         """term(block) of every block, stacked along the rows."""
         return np.concatenate(list(self.map(term, row_bytes)))
+
+
+def _added_to_zeros(
+    term: Callable[[RowBlocks, np.ndarray], None], shape: tuple[int, ...], block: RowBlocks
+) -> np.ndarray:
+    out = np.zeros(shape)
+    term(block, out)
+    return out

@@ -16,6 +16,10 @@ def outer_product(block: RowBlocks) -> np.ndarray:
     return block.weigh(block.X).T @ block.y
 
 
+def add_outer_product(block: RowBlocks, out: np.ndarray) -> None:
+    out += outer_product(block)
+
+
 def inputs(block: RowBlocks) -> np.ndarray:
     return block.X
 
@@ -38,12 +42,21 @@ def test_sums_and_stacks_do_not_depend_on_the_budget(budget):
     assert_array_equal(rows.concatenate(inputs, 8), X)
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_sums_in_one_array_are_the_sums(budget):
+    rows = RowBlocks(X, Y, WEIGHTS, memory_budget=budget)
+    assert_array_equal(rows.accumulate(add_outer_product, (3, 2), 8), rows.sum(outer_product, 8))
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_workers_change_nothing(backend):
     alone = RowBlocks(X, Y, WEIGHTS, memory_budget=24)
     with parallel_config(backend=backend):
         shared = RowBlocks(X, Y, WEIGHTS, memory_budget=24, n_jobs=2)
         assert_array_equal(shared.sum(outer_product, 8), alone.sum(outer_product, 8))
+        assert_array_equal(
+            shared.accumulate(add_outer_product, (3, 2), 8), alone.sum(outer_product, 8)
+        )
         assert_array_equal(shared.concatenate(inputs, 8), X)
 
 

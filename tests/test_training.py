@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from laplace_nn.curvature import GGN
@@ -78,6 +79,23 @@ def test_hessian_products_and_gauss_newton_are_the_precision(case):
     assert_close(E.hessian_products(case.theta)(v), A @ v)
     A = case.precision_twin(case.ggn_twin)
     assert_close(E.gauss_newton(case.theta).solve(v), np.linalg.solve(A, v))
+
+
+@EACH_CASE
+def test_hvp_of_blocks_of_vectors(case):
+    V = np.random.default_rng(0).normal(size=(2, 3, case.mlp.n_params))
+    assert_close(objective(case).hvp(case.theta, V), V @ case.precision_twin(case.exact_twin))
+
+
+def test_scipy_minimises_with_hvp():
+    (case,) = [case for case in CASES if case.name == "two-hidden"]
+    E = objective(case)
+    near = find_map(E, case.theta).theta + 1e-2
+    found = minimize(
+        E.value_and_gradient, near, jac=True, hessp=E.hvp, method="Newton-CG", tol=1e-10
+    )
+    assert np.max(np.abs(E.value_and_gradient(found.x)[1])) < 1e-5
+    assert_allclose(found.fun, find_map(E, case.theta).energy, rtol=1e-9)
 
 
 @EACH_CASE

@@ -1,6 +1,6 @@
 """What every curvature is: a symmetric linear operator that sums a term over blocks of rows."""
 
-from abc import abstractmethod
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -12,6 +12,15 @@ from laplace_nn.network import MLP, LayerwiseJacobian, Tape
 from laplace_nn.rows import RowBlocks
 
 __all__ = ["Curvature", "MissingCapabilityError", "PositivePart", "require"]
+
+
+#: Who offers what, for the sentence of `require`.
+OFFERED_BY = {
+    "dense": "ExactHessian",
+    "diagonal": "GGN",
+    "factor": "GGN or EmpiricalFisher",
+    "kronecker": "KFAC",
+}
 
 
 class MissingCapabilityError(TypeError):
@@ -56,8 +65,10 @@ class Curvature(LinearOperator):
         Inputs, targets and sample weights.
     """
 
-    #: What posteriors may ask for: "dense", "diagonal", "factor".
+    #: What posteriors may ask for: "dense", "diagonal", "factor", "kronecker".
     capabilities: frozenset[str] = frozenset({"dense", "diagonal"})
+    #: Whether H ≥ 0 by construction.
+    semidefinite = False
 
     def __init__(
         self, mlp: MLP, theta: np.ndarray, likelihood: Likelihood, rows: RowBlocks
@@ -82,14 +93,15 @@ class Curvature(LinearOperator):
         term = partial(self._products_block, v=v)
         return self.rows.sum(term, row_bytes=self._pass_row_bytes * n_directions)
 
-    @abstractmethod
-    def _dense_block(self, block: RowBlocks) -> np.ndarray: ...
+    # A block's term of each sum; for members that make one of the verbs another way, of no use.
+    def _dense_block(self, block: RowBlocks) -> np.ndarray:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _diagonal_block(self, block: RowBlocks) -> np.ndarray: ...
+    def _diagonal_block(self, block: RowBlocks) -> np.ndarray:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _products_block(self, block: RowBlocks, v: np.ndarray) -> np.ndarray: ...
+    def _products_block(self, block: RowBlocks, v: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
 
     @property
     def _pass_row_bytes(self) -> int:
@@ -155,10 +167,11 @@ class PositivePart(LinearOperator):
     """
 
     capabilities: frozenset[str] = frozenset({"dense", "diagonal"})
+    semidefinite = True
 
     def __init__(self, curvature: Curvature) -> None:
         super().__init__(np.dtype(np.float64), curvature.shape)
-        self.curvature = curvature
+        self.curvature, self.mlp = curvature, curvature.mlp
         require(curvature, {"dense"}, "PositivePart")
         eigenvalues, vectors = np.linalg.eigh(curvature.dense())
         self.smallest_eigenvalue_ = float(eigenvalues[0])
@@ -185,7 +198,7 @@ class PositivePart(LinearOperator):
         return self
 
 
-def require(curvature: object, needed: set[str], consumer: str) -> None:
+def require(curvature: object, needed: Set[str], consumer: str) -> None:
     """Check that a curvature, or a class of them, can do what is needed of it.
 
     Raises
@@ -193,13 +206,15 @@ def require(curvature: object, needed: set[str], consumer: str) -> None:
     MissingCapabilityError
         One sentence with what is missing and two pairs that would work.
     """
-    missing = needed - set(getattr(curvature, "capabilities", ()))
+    offered = set(getattr(curvature, "capabilities", ()))
+    missing = sorted(needed - offered)
     if missing:
         kind = curvature if isinstance(curvature, type) else type(curvature)
+        remedy = f"{consumer} with {OFFERED_BY[missing[0]]}"
+        other = f"DensePosterior with {kind.__name__ if 'dense' in offered else 'GGN'}"
         raise MissingCapabilityError(
-            f"{consumer} needs {' and '.join(sorted(missing))} of its curvature, which "
-            f"{kind.__name__} does not offer; use DensePosterior with GGN or "
-            "ExactHessian, or KernelPosterior with GGN."
+            f"{consumer} needs {' and '.join(missing)} of its curvature, which {kind.__name__} "
+            f"does not offer; use {remedy}, or {other}."
         )
 
 

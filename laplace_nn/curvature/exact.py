@@ -2,9 +2,18 @@
 
 import numpy as np
 
-from laplace_nn.curvature.assembly import add_pair, append_one, spread_dense, spread_diagonal
+from laplace_nn.curvature.assembly import (
+    PairSums,
+    append_one,
+    mirror,
+    pair_row_bytes,
+    pair_sums,
+    pair_views,
+    spread_diagonal,
+    spread_sums,
+)
 from laplace_nn.curvature.base import Curvature, OutputDerivatives
-from laplace_nn.network import rvjp
+from laplace_nn.network import MLP, Tape, rvjp
 from laplace_nn.rows import RowBlocks
 
 __all__ = ["ExactHessian"]
@@ -42,35 +51,47 @@ class ExactHessian(Curvature):
     array([5., 3.])
     """
 
-    def _dense_block(self, block: RowBlocks) -> np.ndarray:
+    def dense(self) -> np.ndarray:
+        """H, (P, P)."""
+        sums: PairSums = self.rows.sum(self._pair_block, self._dense_row_bytes)
+        H = spread_sums(self.mlp, sums)
+        for (kind, first, second), summed in sums.items():
+            if kind == "adjacent":
+                _spread_adjacent(H, self.mlp, first, summed)
+            elif kind == "distant":
+                _spread_distant(H, self.mlp, first, second, summed)
+        return mirror(H)
+
+    def _pair_block(self, block: RowBlocks) -> PairSums:
+        """Sums of the layer pairs and of the terms in δ."""
         at = self._derivatives(block)
-        tape = at.tape
-        deltas, unit_curvatures = self._recursion(at)
-        sensitivities = self._sensitivities(at)
+        deltas, curvatures = self._recursion(at)
+        sums = pair_sums(
+            self.mlp, at.tape.activations, lambda first, second: curvatures[first, second]
+        )
+        curvatures.clear()
+        for first in range(self.mlp.n_layers - 1):
+            self._add_delta_terms(sums, first, at.tape, deltas)
+        return sums
 
-        def pair_curvature(first: int, second: int) -> np.ndarray:
-            if first == second:
-                return unit_curvatures[first]
-            return sensitivities[first, second].mT @ unit_curvatures[second]
-
-        H = spread_dense(self.mlp, tape.activations, pair_curvature)
-        for first in range(self.mlp.n_layers):
-            z = append_one(tape.activations[first])
-            for second in range(first + 1, self.mlp.n_layers):
-                # ∂z_{m-1}/∂a_l = diag(h'(a_{m-1})) ∂a_{m-1}/∂a_l, (n, n_{m-1}, n_l).
-                slope = tape.slopes[second - 1]
-                if second == first + 1:
-                    pair = _adjacent_term(z, slope, deltas[second])
-                else:
-                    moved = slope[:, :, None] * sensitivities[first, second - 1]
-                    pair = _distant_term(z, moved, deltas[second])
-                add_pair(H, self.mlp, first, second, pair)
-        return H
+    def _add_delta_terms(
+        self, sums: PairSums, first: int, tape: Tape, deltas: list[np.ndarray]
+    ) -> None:
+        """Σ_n z_{l-1} ⊗ (∂z_{m-1}/∂a_l) ⊗ δ_m for a layer l and every m > l."""
+        layers, slopes = self.mlp.unpack(self.theta), tape.slopes
+        z = append_one(tape.activations[first])
+        sums["adjacent", first, first + 1] = _outer(z, slopes[first]).T @ deltas[first + 1]
+        moved = np.eye(slopes[first].shape[1]) * slopes[first][:, None, :]
+        for second in range(first + 2, self.mlp.n_layers):
+            # ∂z_{m-1}/∂a_l = diag(h'(a_{m-1})) W_{m-1} ∂z_{m-2}/∂a_l, (n, n_{m-1}, n_l).
+            moved = (layers[second - 1][0] @ moved) * slopes[second - 1][:, :, None]
+            flat = moved.reshape(len(z), -1)
+            sums["distant", first, second] = flat.T @ _outer(z, deltas[second])
 
     def _diagonal_block(self, block: RowBlocks) -> np.ndarray:
         at = self._derivatives(block)
-        _, unit_curvatures = self._recursion(at)
-        units = [np.einsum("njj->nj", C) for C in unit_curvatures]
+        _, curvatures = self._recursion(at)
+        units = [np.einsum("njj->nj", curvatures[i, i]) for i in range(self.mlp.n_layers)]
         return spread_diagonal(self.mlp, at.tape.activations, units)
 
     def _products_block(self, block: RowBlocks, v: np.ndarray) -> np.ndarray:
@@ -79,57 +100,51 @@ class ExactHessian(Curvature):
 
     @property
     def _dense_row_bytes(self) -> int:
-        """The recursion keeps a C^{ll} and a ∂a_m/∂a_l for every layer and pair."""
+        """A pair at a time; the recursion keeps a C^{lm} for every pair."""
         sizes = self.mlp.layer_sizes[1:]
         kept = sum(n * m for index, n in enumerate(sizes) for m in sizes[: index + 1])
-        return super()._dense_row_bytes + 8 * kept
+        return self._pass_row_bytes + pair_row_bytes(self.mlp) + 8 * kept
 
-    def _recursion(self, at: OutputDerivatives) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """δ_l (n, n_l) and C^{ll} (n, n_l, n_l) of every layer, backwards from the outputs."""
-        layers = self.mlp.unpack(self.theta)
-        deltas, curvatures = [at.gradient], [at.hessian]
-        for index in range(self.mlp.n_layers - 1, 0, -1):
-            W = layers[index][0]
-            slope, bend = at.tape.slopes[index - 1], at.tape.bends[index - 1]
-            back = deltas[0] @ W  # Wᵀ δ, (n, n_in)
-            C = (W.T @ curvatures[0] @ W) * (slope[:, :, None] * slope[:, None, :])
+    def _recursion(
+        self, at: OutputDerivatives
+    ) -> tuple[list[np.ndarray], dict[tuple[int, int], np.ndarray]]:
+        """δ_l (n, n_l) of every layer and C^{lm} (n, n_l, n_m) of every pair l ≤ m, backwards."""
+        layers, last = self.mlp.unpack(self.theta), self.mlp.n_layers - 1
+        deltas, curvatures = [at.gradient], {(last, last): at.hessian}
+        for first in range(last - 1, -1, -1):
+            W = layers[first + 1][0]
+            slope, bend = at.tape.slopes[first], at.tape.bends[first]
+            back = deltas[0] @ W  # Wᵀ δ, (n, n_l)
+            for second in range(first + 1, self.mlp.n_layers):
+                C = W.T @ curvatures[first + 1, second]
+                curvatures[first, second] = slope[:, :, None] * C
+            C = (curvatures[first, first + 1] @ W) * slope[:, None, :]
             units = np.arange(W.shape[1])
             C[:, units, units] += bend * back
             deltas.insert(0, slope * back)
-            curvatures.insert(0, C)
+            curvatures[first, first] = C
         return deltas, curvatures
 
-    def _sensitivities(self, at: OutputDerivatives) -> dict[tuple[int, int], np.ndarray]:
-        """∂a_m/∂a_l, (n, n_m, n_l), for every pair l < m."""
-        layers, slopes = self.mlp.unpack(self.theta), at.tape.slopes
-        result: dict[tuple[int, int], np.ndarray] = {}
-        for first in range(self.mlp.n_layers - 1):
-            moved = layers[first + 1][0] * slopes[first][:, None, :]
-            result[first, first + 1] = moved
-            for second in range(first + 2, self.mlp.n_layers):
-                moved = (layers[second][0] * slopes[second - 1][:, None, :]) @ moved
-                result[first, second] = moved
-        return result
+
+def _outer(z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Products z[i] w[h] of every row, (n, n_z n_w)."""
+    return (z[:, :, None] * w[:, None, :]).reshape(len(z), -1)
 
 
-def _adjacent_term(z: np.ndarray, slope: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Σ_n z[i] h'[j] δ[k] at (j, i, k, j): ∂z_l/∂a_l is diagonal (second term of PRML 5.95)."""
-    n_rows, n_units = slope.shape
-    n_in, n_out = z.shape[1], delta.shape[1]
-    outer = (z[:, :, None] * slope[:, None, :]).reshape(n_rows, -1)
-    summed = (outer.T @ delta).reshape(n_in, n_units, n_out)
-    pair = np.zeros((n_units, n_in, n_out, n_units + 1))
+def _spread_adjacent(H: np.ndarray, mlp: MLP, first: int, summed: np.ndarray) -> None:
+    """Add Σ_n z[i] h'[j] δ[k] at (j, i, k, j): ∂z_l/∂a_l is diagonal (PRML 5.95, second term)."""
+    n_units, n_in = mlp.layer_shapes[first]
+    terms = summed.reshape(n_in + 1, n_units, -1).transpose(1, 0, 2)  # (j, i, k)
     units = np.arange(n_units)
-    pair[units, :, :, units] = summed.transpose(1, 0, 2)
-    return pair
+    for view, columns, other_columns in pair_views(H, mlp, first, first + 1):
+        if other_columns.start == 0:  # a weight, not a bias
+            view[units, :, :, units] += terms[:, columns]
 
 
-def _distant_term(z: np.ndarray, moved: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Σ_n z[i] (∂z_{m-1}[h]/∂a_l[j]) δ[k] at (j, i, k, h)."""
-    n_rows, n_in_second, n_units = moved.shape
-    n_in, n_out = z.shape[1], delta.shape[1]
-    outer = (z[:, :, None] * delta[:, None, :]).reshape(n_rows, -1)
-    summed = (moved.reshape(n_rows, -1).T @ outer).reshape(n_in_second, n_units, n_in, n_out)
-    pair = np.zeros((n_units, n_in, n_out, n_in_second + 1))
-    pair[..., :n_in_second] = summed.transpose(1, 2, 3, 0)
-    return pair
+def _spread_distant(H: np.ndarray, mlp: MLP, first: int, second: int, summed: np.ndarray) -> None:
+    """Add Σ_n (∂z_{m-1}[h]/∂a_l[j]) z[i] δ[k] at (j, i, k, h)."""
+    (n_units, n_in), (n_out, n_in_second) = mlp.layer_shapes[first], mlp.layer_shapes[second]
+    terms = summed.reshape(n_in_second, n_units, n_in + 1, n_out).transpose(1, 2, 3, 0)
+    for view, columns, other_columns in pair_views(H, mlp, first, second):
+        if other_columns.start == 0:
+            view += terms[:, columns]

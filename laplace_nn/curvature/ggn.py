@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from laplace_nn.curvature.assembly import spread_dense, spread_diagonal
+from laplace_nn.curvature.assembly import (
+    PairSums,
+    add_square,
+    mirror,
+    pair_row_bytes,
+    pair_sums,
+    spread_diagonal,
+    spread_sums,
+)
 from laplace_nn.curvature.base import Curvature, stack_jacobians, weighted_factor
 from laplace_nn.network import LayerwiseJacobian, jacobian, jvp, vjp
 from laplace_nn.rows import RowBlocks
@@ -42,6 +50,7 @@ class GGN(Curvature):
     """
 
     capabilities = frozenset({"dense", "diagonal", "factor"})
+    semidefinite = True
 
     def factor(self) -> LayerwiseJacobian:
         """F in layerwise form, (N, R, P), with FᵀF = H: rows √w_n R_n J_n, R_nᵀ R_n = M_n."""
@@ -53,18 +62,32 @@ class GGN(Curvature):
         return jacobian(self.mlp, self.theta, tape, root)
 
     @property
-    def _dense_row_bytes(self) -> int:
-        if self.mlp.n_outputs == 1:
-            return 8 * self.mlp.n_params
-        return super()._dense_row_bytes
+    def by_rows(self) -> bool:
+        """Whether H is made of Jacobian rows; layer pairs cost less for several outputs."""
+        return self.mlp.n_outputs == 1
 
-    def _dense_block(self, block: RowBlocks) -> np.ndarray:
+    def dense(self) -> np.ndarray:
+        """H, (P, P)."""
+        if self.by_rows:
+            return mirror(self.rows.accumulate(self._add_square, self.shape, self._dense_row_bytes))
+        sums: PairSums = self.rows.sum(self._pair_block, self._dense_row_bytes)
+        return mirror(spread_sums(self.mlp, sums))
+
+    @property
+    def _dense_row_bytes(self) -> int:
+        if self.by_rows:  # F, and a panel of the product
+            return 2 * 8 * self.mlp.n_params * self.mlp.n_outputs
+        return self._pass_row_bytes + pair_row_bytes(self.mlp)
+
+    def _add_square(self, block: RowBlocks, out: np.ndarray) -> None:
         factor = self._factor_block(block)
-        if factor.shape[1] == 1:
-            F = factor.dense()[:, 0, :]
-            return F.T @ F
+        add_square(out, factor.dense().reshape(-1, self.mlp.n_params))
+
+    def _pair_block(self, block: RowBlocks) -> PairSums:
+        """Sums of the layer pairs."""
+        factor = self._factor_block(block)
         S = factor.signals
-        return spread_dense(
+        return pair_sums(
             self.mlp, factor.activations, lambda first, second: S[first].mT @ S[second]
         )
 

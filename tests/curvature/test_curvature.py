@@ -115,7 +115,8 @@ def test_a_missing_capability_is_a_sentence_with_two_remedies():
             KernelPosterior.from_curvature(case.theta, build, case.prior, 1.0)
         sentence = str(caught.value)
         assert "KernelPosterior" in sentence and type(build).__name__ in sentence
-        assert "DensePosterior with GGN" in sentence and "KernelPosterior with GGN" in sentence
+        other = f"DensePosterior with {type(build).__name__}"
+        assert other in sentence and "KernelPosterior with GGN" in sentence
 
 
 def test_something_that_is_no_curvature_is_refused():
@@ -124,3 +125,5 @@ def test_something_that_is_no_curvature_is_refused():
         DensePosterior.from_curvature(np.zeros(2), np.eye(2), single(mlp), 1.0)
     with pytest.raises(MissingCapabilityError, match="dense and factor"):
         require(np.eye(2), {"factor", "dense"}, "Somebody")
+    with pytest.raises(MissingCapabilityError, match="Somebody with KFAC, or DensePosterior"):
+        require(GGN, {"kronecker"}, "Somebody")
