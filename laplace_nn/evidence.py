@@ -106,11 +106,8 @@ def log_marginal_likelihood(posterior: GaussianPosterior, log_likelihood_map: fl
     >>> bool(np.isclose(evidence, norm.logpdf(1.0, scale=np.sqrt(2.0))))
     True
     """
-    n_params = len(posterior.theta_map)
-    volume = 0.5 * (n_params * np.log(2.0 * np.pi) - posterior.logdet_precision)
-    return Evidence(
-        log_likelihood_map, posterior.prior.log_density(posterior.theta_map), float(volume)
-    )
+    volume = 0.5 * (posterior.n_free * np.log(2.0 * np.pi) - posterior.logdet_precision)
+    return Evidence(log_likelihood_map, posterior.log_prior, float(volume))
 
 
 def symmetry_term(mlp: MLP) -> float:

@@ -100,6 +100,11 @@ class GaussianPrior:
         """The same groups with other precisions."""
         return replace(self, precisions=np.asarray(precisions, dtype=np.float64))
 
+    def subset(self, selected: np.ndarray) -> "GaussianPrior":
+        """The prior of selected weights (Q,); groups that none of them belongs to are left out."""
+        kept, groups = np.unique(self.groups[selected], return_inverse=True)
+        return GaussianPrior(groups, self.precisions[kept], tuple(self.names[g] for g in kept))
+
     def squared_norms(self, theta: np.ndarray) -> np.ndarray:
         """Σ_{i∈g} w_i² of every group, (G,)."""
         return np.bincount(self.groups, weights=theta * theta, minlength=self.n_groups)

@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from laplace_nn.curvature.base import Curvature, PositivePart
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
@@ -18,17 +20,47 @@ class GaussianPosterior(ABC):
     A frozen value: new hyperparameters make a new posterior, and H is not computed again.
     """
 
+    #: What is asked of the curvature; see `laplace_nn.curvature.base.require`.
+    needs: ClassVar[frozenset[str]]
+
     theta_map: np.ndarray
 
-    @property
-    @abstractmethod
-    def prior(self) -> GaussianPrior:
-        """The prior whose precision is Λ."""
+    if TYPE_CHECKING:  # a field or a property, as the posterior likes
+
+        @property
+        def prior(self) -> GaussianPrior:
+            """The prior whose precision is Λ."""
+
+        @property
+        def scale(self) -> float:
+            """Factor of the curvature: the noise precision β, or 1."""
 
     @property
+    def n_free(self) -> int:
+        """How many weights the Gaussian is over."""
+        return len(self.theta_map)
+
+    @property
+    def log_prior(self) -> float:
+        """ln p(θ_map|α) of the weights that the Gaussian is over."""
+        return self.prior.log_density(self.theta_map)
+
+    @classmethod
     @abstractmethod
-    def scale(self) -> float:
-        """Factor of the curvature: the noise precision β, or 1."""
+    def from_curvature(
+        cls,
+        theta_map: np.ndarray,
+        curvature: Curvature | PositivePart,
+        prior: GaussianPrior,
+        scale: float,
+    ) -> "GaussianPosterior":
+        """The posterior with mean θ_map and precision scale·H + Λ.
+
+        Raises
+        ------
+        MissingCapabilityError
+            If the curvature does not offer what is needed.
+        """
 
     @property
     @abstractmethod

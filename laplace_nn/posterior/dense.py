@@ -1,6 +1,7 @@
 """The posterior in weight space: one P x P factor."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -48,6 +49,8 @@ class DensePosterior(GaussianPosterior):
     True
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
+
     theta_map: np.ndarray
     regularised: WeightSpace
 
@@ -60,7 +63,7 @@ class DensePosterior(GaussianPosterior):
         scale: float,
     ) -> "DensePosterior":
         """Make the curvature dense and add the prior."""
-        require(curvature, {"dense"}, cls.__name__)
+        require(curvature, cls.needs, cls.__name__)
         return cls(theta_map, WeightSpace(curvature.dense(), prior, scale))
 
     @property

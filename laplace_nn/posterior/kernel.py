@@ -1,7 +1,7 @@
 """The posterior in function space: one N·K x N·K factor, whatever the number of weights."""
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
@@ -48,6 +48,8 @@ class KernelPosterior(GaussianPosterior):
     True
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"factor"})
+
     theta_map: np.ndarray
     regularised: FunctionSpace
 
@@ -60,7 +62,7 @@ class KernelPosterior(GaussianPosterior):
         scale: float,
     ) -> "KernelPosterior":
         """Take the curvature's factor F, FᵀF = H, and its Gram matrices."""
-        require(curvature, {"factor"}, cls.__name__)
+        require(curvature, cls.needs, cls.__name__)
         factor = cast(GGN, curvature).factor()
         return cls(theta_map, FunctionSpace.from_factor(factor, prior, scale))
 
