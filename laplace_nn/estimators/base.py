@@ -18,7 +18,7 @@ from laplace_nn.estimators.names import (
     make_curvature,
     make_mlp,
     make_prior,
-    posterior_class,
+    posterior_form,
 )
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
@@ -182,19 +182,18 @@ class BaseLaplaceMLP(BaseEstimator):
         self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]
     ) -> tuple[Reestimation, Any, float]:
         """The climb of best evidence under the asked-for curvature, with its posterior."""
-        form = posterior_class(self.posterior, self.curvature, in_weight_space(mlp, rows))
+        form = posterior_form(self.posterior, self.curvature, in_weight_space(mlp, rows))
+        build: Any = getattr(form, "from_curvature", form)
         ranked, refused = [], None
         for climbed in found:
             state = climbed.state
-            if self.curvature == "ggn" and isinstance(state.posterior, form):
+            if self.curvature == "ggn" and form is type(state.posterior):
                 ranked.append((climbed, state.posterior, state.evidence.total))
                 continue
             curvature = make_curvature(self.curvature, mlp, state.map.theta, state.likelihood, rows)
-            posterior = form.from_curvature(
-                state.map.theta, curvature, state.prior, state.likelihood.scale
-            )
             fit = log_likelihood(mlp, state.map.theta, state.likelihood, rows)
             try:
+                posterior = build(state.map.theta, curvature, state.prior, state.likelihood.scale)
                 evidence = log_marginal_likelihood(posterior, fit).total
             except NotPositiveDefiniteError as error:
                 refused = error

@@ -6,10 +6,28 @@ from typing import Any
 import numpy as np
 
 from laplace_nn import network, priors
-from laplace_nn.curvature import GGN, Curvature, ExactHessian, PositivePart
+from laplace_nn.curvature import (
+    GGN,
+    KFAC,
+    BackpropDiagonal,
+    Curvature,
+    EmpiricalFisher,
+    ExactHessian,
+    FiniteDifferences,
+    PositivePart,
+)
 from laplace_nn.curvature.base import require
 from laplace_nn.network import MLP, Activation
-from laplace_nn.posterior import DensePosterior, KernelPosterior
+from laplace_nn.posterior import (
+    DensePosterior,
+    DiagonalPosterior,
+    GaussianPosterior,
+    KernelPosterior,
+    KroneckerPosterior,
+    LowRankPosterior,
+    SequentialPosterior,
+    SubsetPosterior,
+)
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.training import SOLVERS
@@ -22,7 +40,7 @@ __all__ = [
     "check_parameters",
     "make_mlp",
     "make_prior",
-    "posterior_class",
+    "posterior_form",
 ]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -33,6 +51,8 @@ ACTIVATIONS: dict[str, Activation] = {
         network.relu,
         network.softplus,
         network.identity,
+        network.silu,
+        network.gelu,
     )
 }
 PRIORS: dict[str, Callable[..., GaussianPrior]] = {
@@ -42,14 +62,30 @@ PRIORS: dict[str, Callable[..., GaussianPrior]] = {
     "ard": priors.ard,
 }
 
+Build = Callable[..., Any]
+
 CURVATURES: dict[str, type[Curvature] | type[PositivePart]] = {
     "ggn": GGN,
     "exact": ExactHessian,
     "exact_positive": PositivePart,
+    "kfac": KFAC,
+    "backprop_diagonal": BackpropDiagonal,
+    "finite_differences": FiniteDifferences,
+    "empirical_fisher": EmpiricalFisher,
 }
-POSTERIORS: dict[str, type[DensePosterior] | type[KernelPosterior]] = {
+#: Parameters that take a callable too, and what it must be.
+OPEN = {
+    "curvature": "a callable of (mlp, theta, likelihood, rows) such as a Curvature class",
+    "posterior": "a callable of (theta_map, curvature, prior, scale) such as a from_curvature",
+}
+POSTERIORS: dict[str, type[GaussianPosterior]] = {
     "dense": DensePosterior,
     "kernel": KernelPosterior,
+    "diagonal": DiagonalPosterior,
+    "kronecker": KroneckerPosterior,
+    "low_rank": LowRankPosterior,
+    "sequential": SequentialPosterior,
+    "last_layer": SubsetPosterior,
 }
 
 
@@ -110,24 +146,32 @@ def make_prior(
 
 
 def make_curvature(
-    curvature: str, mlp: MLP, theta: np.ndarray, likelihood: Any, rows: RowBlocks
+    curvature: str | Build, mlp: MLP, theta: np.ndarray, likelihood: Any, rows: RowBlocks
 ) -> Curvature | PositivePart:
-    """The curvature by name, at the weights."""
+    """The curvature by name, or by what makes one, at the weights."""
     kind = _look_up("curvature", curvature, CURVATURES)
     if kind is PositivePart:
         return PositivePart(ExactHessian(mlp, theta, likelihood, rows))
     return kind(mlp, theta, likelihood, rows)
 
 
-def posterior_class(
-    posterior: str, curvature: str, in_weights: bool
-) -> type[DensePosterior] | type[KernelPosterior]:
-    """The posterior by name; "auto" is weight space when P ≤ N·K or the curvature has no factor."""
+def posterior_form(
+    posterior: str | Build, curvature: str | Build, in_weights: bool
+) -> type[GaussianPosterior] | Build:
+    """The posterior's class, or what makes one of (theta_map, curvature, prior, scale).
+
+    "auto" is the form that suits the curvature: Kronecker factors and diagonals in theirs;
+    otherwise function space where P > N·K and the curvature has a factor, else weight space.
+    """
     if posterior != "auto":
         return _look_up("posterior", posterior, POSTERIORS, also=("auto",))
-    if curvature != "ggn" or in_weights:
-        return DensePosterior
-    return KernelPosterior
+    kind = _look_up("curvature", curvature, CURVATURES)
+    offered: frozenset[str] = getattr(kind, "capabilities", frozenset())
+    if kind is BackpropDiagonal:
+        return DiagonalPosterior
+    if "kronecker" in offered:
+        return KroneckerPosterior
+    return KernelPosterior if "factor" in offered and not in_weights else DensePosterior
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
@@ -141,10 +185,10 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         For a curvature and a posterior that do not go together.
     """
     _look_up("solver", parameters["solver"], dict.fromkeys(SOLVERS))
-    _look_up("curvature", parameters["curvature"], CURVATURES)
-    _look_up("posterior", parameters["posterior"], POSTERIORS, also=("auto",))
-    if parameters["posterior"] == "kernel":
-        require(CURVATURES[parameters["curvature"]], {"factor"}, "KernelPosterior")
+    kind = _look_up("curvature", parameters["curvature"], CURVATURES)
+    form = _look_up("posterior", parameters["posterior"], POSTERIORS, also=("auto",))
+    if hasattr(form, "needs") and hasattr(kind, "capabilities"):
+        require(kind, form.needs, form.__name__)
     for name in ("n_restarts", "max_iter", "max_cycles"):
         value = parameters[name]
         if not _is_count(value):
@@ -173,9 +217,12 @@ def _is_count(value: Any) -> bool:
 
 
 def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, ...] = ()) -> Any:
-    if name in also:
+    if isinstance(name, str) and name in also:
         return None
+    if parameter in OPEN and callable(name):
+        return name
     if not isinstance(name, str) or name not in table:
         known = ", ".join(repr(key) for key in (*also, *table))
-        raise ValueError(f"{parameter} must be one of {known}; got {name!r}.")
+        other = f", or {OPEN[parameter]}" if parameter in OPEN else ""
+        raise ValueError(f"{parameter} must be one of {known}{other}; got {name!r}.")
     return table[name]

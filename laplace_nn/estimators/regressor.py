@@ -29,18 +29,23 @@ class LaplaceMLPRegressor(RegressorMixin, BaseLaplaceMLP):
     ----------
     hidden_layer_sizes : int or sequence of int, default=(50,)
         Units of each hidden layer; ``()`` is Bayesian linear regression.
-    activation : {"tanh", "logistic", "relu", "softplus", "identity"} or Activation, default="tanh"
-        Of every hidden layer.
+    activation : str or Activation, default="tanh"
+        Of every hidden layer: "tanh", "logistic", "relu", "softplus", "silu", "gelu" or "identity".
     prior : {"layer", "single", "layer_kind", "ard"}, array of P labels or GaussianPrior, \
 default="layer"
         Which weights share a prior precision: those of a layer, all, weights and biases of
         each layer apart, or each input's fan-out (automatic relevance determination).
-    curvature : {"ggn", "exact", "exact_positive"}, default="ggn"
-        The Hessian of the posterior: outer products, exact, or exact with its negative
-        eigenvalues dropped. Re-estimation always takes γ from the outer products.
-    posterior : {"auto", "dense", "kernel"}, default="auto"
-        Where the covariance is held: in weight space (P x P), in function space (N·K x N·K), or
-        in the smaller of the two.
+    curvature : str or callable, default="ggn"
+        The Hessian of the posterior: "ggn" (outer products), "exact", "exact_positive" (its
+        negative eigenvalues dropped), "kfac" (Kronecker factors), "backprop_diagonal" (the
+        recursion of PRML 5.81), "finite_differences", "empirical_fisher" (for comparison); or a
+        callable of (mlp, theta, likelihood, rows), such as a `Curvature` class. Re-estimation
+        always takes γ from the outer products.
+    posterior : str or callable, default="auto"
+        How the covariance is held: "dense" (P x P), "kernel" (N·K x N·K), "diagonal", "kronecker",
+        "low_rank", "sequential" (row by row) or "last_layer" (the others at the MAP); "auto" is the
+        smaller of the first two, or what suits the curvature. Or a callable of (theta_map,
+        curvature, prior, scale), such as a posterior class's ``from_curvature``.
     solver : {"auto", "lm", "lbfgs", "cg"}, default="auto"
         See `laplace_nn.training.find_map`.
     prior_precision : "auto", float or array of shape (G,), default="auto"

@@ -1,5 +1,7 @@
 """Small tables and quick estimators for them."""
 
+from functools import cache
+
 import numpy as np
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
@@ -59,3 +61,17 @@ def outputs_of(model, X):
     if isinstance(model, LaplaceMLPClassifier):
         return model.predict_proba(X)
     return np.stack(model.predict(X, return_std=True))
+
+
+def table(kind):
+    return KINDS[kind][1]()
+
+
+def build(kind, **settings):
+    return KINDS[kind][0](**settings)
+
+
+@cache
+def fitted(kind):
+    """With default settings; not to be changed."""
+    return build(kind).fit(*table(kind))
