@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import benchmark
 import big_network
+import hessian_agreement
 import numpy as np
 import pytest
 import record
@@ -163,3 +164,29 @@ def test_big_network_in_small(tmp_path):
 
 def test_big_network_has_a_million_weights():
     assert big_network.MLP(big_network.LAYER_SIZES).n_params == 1_053_001
+
+
+def test_hessian_agreement_holds_what_the_chapter_says(tmp_path, capsys):
+    """On few rows: what is exact, what falls, and what sampling says of each posterior."""
+    results = hessian_agreement.run(n_rows=60)
+    at_random, at_map = results["agreement"].values()
+    errors = {row["member"]: row["error"] for row in at_random}
+    assert errors["exact (5.92-5.95)"] == 0.0
+    assert errors["diagonal of the exact Hessian"] < 1e-12
+    assert errors["differences of gradients (5.91)"] < 1e-8
+    assert errors["differences of errors (5.90)"] < 1e-5
+    assert errors["outer products (5.84)"] > 0.1
+    at_map = {row["member"]: row["error"] for row in at_map}
+    assert at_map["outer products (5.84)"] < 0.1 * errors["outer products (5.84)"]
+    path = results["approach"]
+    assert path[-1]["distance"] < 0.2 * path[0]["distance"]
+    assert path[-1]["error"] < 0.1 * path[0]["error"]
+    for name, found in results["consequences"].items():
+        off = {
+            row["posterior"]: abs(row["log_evidence"] - results["sampled_log_evidence"][name])
+            for row in found
+        }
+        assert min(off["exact"], off["outer products"]) < off["outer products, diagonal"]
+    hessian_agreement.write(results, tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".png"}
+    assert capsys.readouterr().out == ""
