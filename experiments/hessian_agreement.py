@@ -54,6 +54,7 @@ REFERENCE = Path(__file__).parents[1] / "tests" / "data"
 LAYER_SIZES = (2, 8, 8, 1)
 NOISE_STD = 0.1
 N_ROWS = 500
+N_POINTS = 150  # of the training run that are looked at, evenly on a log scale
 
 MATRICES: dict[str, Callable[..., Any]] = {
     "exact (5.92-5.95)": ExactHessian,
@@ -138,12 +139,14 @@ def approach(problem: Problem) -> list[dict[str, float]]:
     find_map(E, problem.start, solver="lbfgs", callback=lambda theta: path.append(theta.copy()))
     function = E.mlp.forward(problem.teacher, E.rows.X).outputs
     found = []
-    for theta in path:
+    for index in np.unique(np.geomspace(1, len(path), N_POINTS).astype(int)) - 1:
+        theta = path[index]
         at = (E.mlp, theta, E.likelihood, E.rows)
         distance = np.sqrt(np.mean((E.mlp.forward(theta, E.rows.X).outputs - function) ** 2))
         exact = ExactHessian(*at).dense()
         error = np.linalg.norm(GGN(*at).dense() - exact) / np.linalg.norm(exact)
-        found.append({"distance": float(distance), "error": float(error)})
+        figures = {"distance": float(distance), "error": float(error)}
+        found.append({"iteration": int(index), **figures})
     return found
 
 
@@ -273,7 +276,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     distances = [row["distance"] for row in results["approach"]]
     errors = [row["error"] for row in results["approach"]]
     right.plot(distances, errors, "-", color="0.8", zorder=0)
-    colours = right.scatter(distances, errors, c=range(len(errors)), s=14, cmap="viridis")
+    iterations = [row["iteration"] + 1 for row in results["approach"]]
+    colours = right.scatter(distances, errors, c=iterations, s=16, cmap="viridis", norm="log")
     figure.colorbar(colours, ax=right, label="iteration")
     right.axvline(NOISE_STD, color="0.5", linestyle=":", label="noise")
     right.set(xscale="log", yscale="log", xlabel="distance to the regression function (RMS)")

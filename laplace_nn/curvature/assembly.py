@@ -28,7 +28,7 @@ __all__ = [
     "spread_sums",
 ]
 
-PANEL = 384  # columns of H that are multiplied at a time
+PANEL = 512  # columns of H that are multiplied at a time
 TILE = 128  # columns of H that are mirrored at a time
 
 

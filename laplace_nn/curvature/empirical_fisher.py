@@ -66,7 +66,7 @@ class EmpiricalFisher(Curvature):
 
     @property
     def _dense_row_bytes(self) -> int:
-        return 2 * 8 * self.mlp.n_params  # F, and a panel of the product
+        return 4 * 8 * self.mlp.n_params  # as that of the outer products
 
     def _add_square(self, block: RowBlocks, out: np.ndarray) -> None:
         add_square(out, self._factor_block(block).dense()[:, 0, :])
