@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator
 
 from laplace_nn import network, priors
 from laplace_nn.curvature import (
@@ -220,6 +221,11 @@ def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, 
     if isinstance(name, str) and name in also:
         return None
     if parameter in OPEN and callable(name):
+        if isinstance(name, LinearOperator):
+            raise ValueError(
+                f"{parameter} must be {OPEN[parameter]}; got a {type(name).__name__} that is bound "
+                "to weights, which a fit has yet to find: pass its class."
+            )
         return name
     if not isinstance(name, str) or name not in table:
         known = ", ".join(repr(key) for key in (*also, *table))

@@ -125,6 +125,13 @@ def test_the_last_layer_alone_is_linear_regression_on_the_hidden_units(kind):
     assert_allclose(model.posterior_.functional_covariance(J)[:, 0, 0], covariance, rtol=1e-10)
 
 
+def test_a_curvature_that_is_bound_to_weights_is_refused():
+    bound = fit("regressor", posterior="low_rank").posterior_.curvature
+    model = KINDS["regressor"][0](curvature=bound)
+    with pytest.raises(ValueError, match=r"curvature must be .*got a GGN that is bound.*its class"):
+        model.fit(*KINDS["regressor"][1]())
+
+
 @pytest.mark.parametrize("name", ["curvature", "posterior"])
 def test_a_name_that_is_none_says_what_a_callable_must_be(name):
     model = KINDS["regressor"][0](**{name: "dnse"})
