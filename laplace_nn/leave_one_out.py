@@ -4,6 +4,7 @@ Without row n the Gaussian approximation loses that row's Hessian and gains its 
 solve a row, no refit.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,14 @@ from laplace_nn.posterior import GaussianPosterior
 from laplace_nn.pushforward import linearised
 from laplace_nn.rows import RowBlocks
 
-__all__ = ["LeaveOneOut", "leave_one_out"]
+__all__ = ["InfluentialRowWarning", "LeaveOneOut", "leave_one_out"]
+
+#: Beyond it rounding hides what the other rows say; such rows are treated as if they were at it.
+MAX_LEVERAGE = 1.0 - 1e-10
+
+
+class InfluentialRowWarning(UserWarning):
+    """Some rows alone determine their fit, so that the others say next to nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,12 @@ class LeaveOneOut:
 
 
 def leave_one_out(
-    mlp: MLP, posterior: GaussianPosterior, likelihood: Likelihood, rows: RowBlocks
+    mlp: MLP,
+    posterior: GaussianPosterior,
+    likelihood: Likelihood,
+    rows: RowBlocks,
+    *,
+    warn: bool = True,
 ) -> LeaveOneOut:
     """Approximate leave-one-out outputs of every row.
 
@@ -61,11 +74,18 @@ def leave_one_out(
         With its noise precision, if it has one.
     rows : RowBlocks
         The training rows, targets and weights.
+    warn : bool, default=True
+        Whether to warn of rows beyond `MAX_LEVERAGE`.
 
     Returns
     -------
     LeaveOneOut
         Means, covariances, leverages and steps.
+
+    Warns
+    -----
+    InfluentialRowWarning
+        If a row's leverage exceeds `MAX_LEVERAGE`: its covariance is then too small.
 
     Examples
     --------
@@ -90,13 +110,21 @@ def leave_one_out(
     counts = _copies(rows)
     root, gradient = root * np.sqrt(counts)[:, None, None], gradient * counts[:, None]
     moved = root @ variance  # R V
-    shared = moved @ root.mT  # R V Rᵀ
-    left = np.eye(shared.shape[-1]) - shared
-    covariance = variance + moved.mT @ np.linalg.solve(left, moved)
+    leverages, axes = np.linalg.eigh(moved @ root.mT)  # of R V Rᵀ, (N, R)
+    n_beyond = int(np.sum(leverages[:, -1] > MAX_LEVERAGE))
+    if warn and n_beyond:
+        warnings.warn(
+            f"{n_beyond} of {rows.n_rows} rows determine their own fit (leverage above "
+            f"1 - {1.0 - MAX_LEVERAGE:.0e}); their leave-one-out predictions mean little: use a "
+            "stronger prior or fewer hidden units.",
+            InfluentialRowWarning,
+            stacklevel=2,
+        )
+    half = axes.mT @ moved / np.sqrt(1.0 - np.minimum(leverages, MAX_LEVERAGE))[..., None]
+    covariance = variance + half.mT @ half
     change = np.einsum("nkj,nj->nk", covariance, gradient)
     step = np.sqrt(np.maximum(np.einsum("nk,nk->n", gradient, change), 0.0))
-    leverage = np.linalg.eigvalsh(shared)[:, -1]
-    return LeaveOneOut(outputs + change, covariance, leverage, step)
+    return LeaveOneOut(outputs + change, covariance, leverages[:, -1], step)
 
 
 def _copies(rows: RowBlocks) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from laplace_nn.curvature import GGN
-from laplace_nn.leave_one_out import leave_one_out
+from laplace_nn.leave_one_out import InfluentialRowWarning, leave_one_out
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Poisson
 from laplace_nn.network import MLP, jacobian
 from laplace_nn.objective import NegativeLogPosterior
@@ -143,3 +143,13 @@ def test_rows_that_are_the_same_are_left_out_together():
     weighted = RowBlocks(X, y, np.array([2.0] * 3 + [1.0] * 6))
     same = posterior_at_map(mlp, likelihood, prior, weighted, np.zeros(3))
     assert_allclose(leave_one_out(mlp, same, likelihood, weighted).mean, found.mean[:9], rtol=1e-8)
+
+
+def test_a_row_that_determines_its_own_fit_is_warned_of():
+    mlp, rows = MLP((1, 1)), RowBlocks(np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]]))
+    prior, likelihood = single(mlp, 1e-6), Gaussian(1e6)
+    whole = posterior_at_map(mlp, likelihood, prior, rows, np.zeros(2))
+    with pytest.warns(InfluentialRowWarning, match=r"2 of 2 rows determine.*stronger prior"):
+        found = leave_one_out(mlp, whole, likelihood, rows)
+    assert np.all(np.isfinite(found.mean)) and np.all(found.covariance > 0.0)
+    leave_one_out(mlp, whole, likelihood, rows, warn=False)

@@ -23,6 +23,7 @@ from laplace_nn.estimators.names import (
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.evidence_surface import State
+from laplace_nn.leave_one_out import LeaveOneOut, leave_one_out
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
@@ -138,7 +139,11 @@ class BaseLaplaceMLP(BaseEstimator):
                 )
                 found = [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
             if len(starts) > 1 and (settings["fit_prior"] or settings["fit_noise"]):
-                best = int(np.argmax([climbed.state.evidence.total for climbed in found]))
+                scores = [
+                    self._selection_score(mlp, rows, climbed.state, climbed.state.evidence.total)
+                    for climbed in found
+                ]
+                best = int(np.argmax(scores))
                 settings["refine"] = True
                 start = Start.at(found[best].state)
                 refined = _climb_one(mlp, rows, start, settings, progress.callback(best))
@@ -146,7 +151,7 @@ class BaseLaplaceMLP(BaseEstimator):
             return found
 
     def _keep_best(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> None:
-        """Set the fitted attributes from the climb that ended with the best evidence."""
+        """Set the fitted attributes from the climb that ended with the best score."""
         best, posterior, evidence = self._choose(mlp, rows, found)
         state = best.state
         self.mlp_, self.theta_ = mlp, state.map.theta
@@ -158,8 +163,35 @@ class BaseLaplaceMLP(BaseEstimator):
         self.log_marginal_likelihood_ = evidence + self._log_jacobian(rows)
         self.history_ = self._history(found, self._log_jacobian(rows))
         self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
+        self._loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
+        self.loo_log_score_ = self._loo_log_score(self._loo, rows, state.likelihood)
         self._set_coefficients()
         self._warn(best)
+
+    def _selection_score(self, mlp: MLP, rows: RowBlocks, state: State, evidence: float) -> float:
+        """What starts are ranked by."""
+        if self.selection == "evidence":
+            return evidence
+        loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
+        summed = rows.total_weight * self._loo_log_score(loo, rows, state.likelihood)
+        if self.selection == "loo":
+            return summed
+        return evidence + self._log_jacobian(rows) + 2.0 * summed
+
+    def _loo_log_score(self, loo: LeaveOneOut, rows: RowBlocks, likelihood: Likelihood) -> float:
+        """Mean leave-one-out log score of the training rows, in nats and in the units of y."""
+        scores = self._log_scores(loo.mean, loo.covariance, rows.targets, likelihood)
+        return float(np.average(scores, weights=rows.sample_weight))
+
+    def _log_scores(
+        self,
+        mean: np.ndarray,
+        covariance: np.ndarray,
+        targets: np.ndarray,
+        likelihood: Likelihood,
+    ) -> np.ndarray:
+        """ln p of inner targets (N, K) under Gaussians of the outputs, in the units of y."""
+        raise NotImplementedError
 
     def _history(self, found: list[Reestimation], shift: float) -> list[dict[str, Any]]:
         """Every cycle of every start, in the units of the targets that were passed."""
@@ -202,7 +234,7 @@ class BaseLaplaceMLP(BaseEstimator):
         if not ranked:
             assert refused is not None
             raise refused
-        return max(ranked, key=lambda item: item[2])
+        return max(ranked, key=lambda r: self._selection_score(mlp, rows, r[0].state, r[2]))
 
     def _warn(self, best: Reestimation) -> None:
         state = best.state
