@@ -18,6 +18,10 @@ LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
 LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
 SHORTENING = 0.25  # of a step that lowered the evidence
 MAX_SHORTENINGS = 2
+# The gradient polishes: it may move each hyperparameter so far from where MacKay's updates end.
+# Farther off, the evidence gains by units that saturate, whose weights Laplace's approximation
+# takes to be free of charge.
+FARTHEST = np.log(3.0)
 MAX_GRADIENT_GROUPS = 10  # above which the gradient, a solve a group, costs too much
 LARGE_RISE = 0.2  # of the evidence, relative: below it a step counts only once it is stationary
 FLAT_CYCLES = 3  # in a row, with hardly any rise, that end the climb
@@ -60,7 +64,8 @@ class Ascent:
         self.tol, self.max_iter = tol, max_iter
         self.refine = refine and best.prior.n_groups <= MAX_GRADIENT_GROUPS
         self.secants: Secants | None = None  # of the gradient, once MacKay's direction has failed
-        self.shortenings, self.flat, self.trained = 0, 0, False
+        self.anchor = best.log_hyperparameters  # where it has
+        self.n_cycles, self.shortenings, self.flat, self.trained = 0, 0, 0, False
         self.proposal = self._proposal()
 
     @property
@@ -69,8 +74,9 @@ class Ascent:
         return max(1.0, abs(self.best.evidence.total))
 
     def run(self, max_cycles: int) -> str:
-        """Climb, and say why the climb ended."""
-        for _ in range(max_cycles):
+        """Climb, and say why the climb ended; the gradient has a budget of its own."""
+        while self.n_cycles < max_cycles:
+            self.n_cycles += 1
             state = self._try()
             rises = self._rises(state)
             fresh = not rises and self._train_best()
@@ -150,6 +156,7 @@ class Ascent:
             self.proposal = current + SHORTENING * (self.proposal - current)
         elif self.refine and self.secants is None:
             self.secants, self.shortenings = Secants(), 0
+            self.anchor, self.n_cycles = self.best.log_hyperparameters, 0
             self.proposal = self._proposal()
         else:
             return "no step raises the evidence"
@@ -161,7 +168,9 @@ class Ascent:
             return self._along_mackay()
         step = self.secants.step(self.surface, self.best)
         longest = np.max(np.abs(step), initial=LONGEST_STEP)
-        return self.surface.bounded(self.best.log_hyperparameters + LONGEST_STEP / longest * step)
+        target = self.best.log_hyperparameters + LONGEST_STEP / longest * step
+        near = np.clip(target, self.anchor - FARTHEST, self.anchor + FARTHEST)
+        return self.surface.bounded(near)
 
     def _along_mackay(self) -> np.ndarray:
         """MacKay's update, or a part of it."""

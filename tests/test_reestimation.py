@@ -232,6 +232,19 @@ def test_the_gradient_climbs_on_where_mackays_direction_ends():
     assert fine.state.evidence.total > rough.state.evidence.total + 0.02
 
 
+def test_the_gradient_stays_near_the_end_of_mackays_updates():
+    """A factor 3 for each: on separable classes it would climb on to saturated units."""
+    rng, mlp = np.random.default_rng(0), MLP((3, 8, 8, 1))
+    X = rng.normal(size=(60, 3))
+    rows = RowBlocks(X, (X[:, :1] + 0.3 * X[:, 1:2] ** 2 > 0).astype(float))
+    start = Bernoulli(), by_layer(mlp, 6.0), rows, mlp.initialise(rng)
+    rough = reestimate(mlp, *start, refine=False).state
+    fine = reestimate(mlp, *start).state
+    moved = np.abs(fine.log_hyperparameters - rough.log_hyperparameters)
+    assert fine.evidence.total > rough.evidence.total
+    assert 0.0 < moved.max() <= np.log(3.0) + 1e-9
+
+
 def test_no_cycle_moves_a_precision_by_more_than_a_factor_of_three():
     for name in ("sine", "noise-free", "noise-free-line"):
         steps = [entry for entry in climbed(name, 0).history if entry["event"] == "step"]
