@@ -2,18 +2,20 @@
 
 import os
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # read once, when NumPy is loaded
+# Read once, when NumPy is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 
-import json  # noqa: E402
-import platform  # noqa: E402
-from datetime import date  # noqa: E402
-from pathlib import Path  # noqa: E402
+import json
+import platform
+from datetime import date
+from pathlib import Path
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import scipy  # noqa: E402
-from threadpoolctl import threadpool_info  # noqa: E402
+import numpy as np
+import pytest
+import scipy
+from threadpoolctl import threadpool_info
 
 RESULTS = Path(__file__).parent / "results" / "curvature.json"
 MEASURED: list[dict] = []

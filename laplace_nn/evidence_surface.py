@@ -165,12 +165,12 @@ class EvidenceSurface:
         """
         theta, prior = state.map.theta, state.prior
         objective = self._objective(prior, state.likelihood)
-        product, model = objective.hessian_products(theta), objective.gauss_newton(theta)
+        product, solve = objective.hessian_products(theta), state.posterior.solve
         drift = np.zeros(prior.n_groups)
         for group in np.flatnonzero(prior.squared_norms(theta) > 0.0):
             pull = np.where(prior.groups == group, prior.precision * theta, 0.0)
-            motion, _, convex = conjugate_gradients(product, -pull, model.solve, DRIFT_ACCURACY)
-            motion = motion if convex else -model.solve(pull)
+            motion, _, convex = conjugate_gradients(product, -pull, solve, DRIFT_ACCURACY)
+            motion = motion if convex else -solve(pull)
             h = DRIFT_STEP * np.linalg.norm(theta) / np.linalg.norm(motion)
             above, below = (objective.gauss_newton(theta + t * motion).logdet for t in (h, -h))
             drift[group] = (above - below) / (2.0 * h)

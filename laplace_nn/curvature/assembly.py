@@ -20,10 +20,10 @@ __all__ = [
     "add_square",
     "append_one",
     "mirror",
+    "outer",
     "pair_row_bytes",
     "pair_sums",
     "pair_views",
-    "spread_dense",
     "spread_diagonal",
     "spread_sums",
 ]
@@ -50,30 +50,6 @@ def append_one(z: np.ndarray) -> np.ndarray:
     return np.column_stack([z, np.ones(len(z))])
 
 
-def spread_dense(
-    mlp: MLP,
-    activations: Sequence[np.ndarray],
-    pair_curvature: Callable[[int, int], np.ndarray],
-) -> np.ndarray:
-    """Σ_n C_n^{lm} ⊗ z_l z_mᵀ for every pair of layers l ≤ m, mirrored.
-
-    Parameters
-    ----------
-    mlp : MLP
-        The network.
-    activations : sequence of ndarray, each (n, n_in)
-        The input of every layer.
-    pair_curvature : callable
-        ``pair_curvature(l, m)`` is C^{lm}, (n, n_l, n_m), for l ≤ m; symmetric for l = m.
-
-    Returns
-    -------
-    ndarray of shape (P, P)
-        Symmetric.
-    """
-    return mirror(spread_sums(mlp, pair_sums(mlp, activations, pair_curvature)))
-
-
 def pair_sums(
     mlp: MLP,
     activations: Sequence[np.ndarray],
@@ -88,7 +64,7 @@ def pair_sums(
     activations : sequence of ndarray, each (n, n_in)
         The input of every layer.
     pair_curvature : callable
-        As `spread_dense` takes it.
+        ``pair_curvature(l, m)`` is C^{lm}, (n, n_l, n_m), for l ≤ m; symmetric for l = m.
 
     Returns
     -------
@@ -189,9 +165,12 @@ def mirror(H: np.ndarray) -> np.ndarray:
 
 def _general_sum(C: np.ndarray, z: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Σ_n C[j, k] z[i] w[h], as (n_l n_m, (in_l + 1)(in_m + 1))."""
-    n = len(C)
-    outer = (z[:, :, None] * w[:, None, :]).reshape(n, -1)
-    return C.reshape(n, -1).T @ outer
+    return C.reshape(len(C), -1).T @ outer(z, w)
+
+
+def outer(z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Products z[i] w[h] of every row, (n, n_z n_w)."""
+    return (z[:, :, None] * w[:, None, :]).reshape(len(z), -1)
 
 
 def _symmetric_sum(C: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from laplace_nn.curvature.assembly import (
     PairSums,
     append_one,
     mirror,
+    outer,
     pair_row_bytes,
     pair_sums,
     pair_views,
@@ -80,13 +81,13 @@ class ExactHessian(Curvature):
         """Σ_n z_{l-1} ⊗ (∂z_{m-1}/∂a_l) ⊗ δ_m for a layer l and every m > l."""
         layers, slopes = self.mlp.unpack(self.theta), tape.slopes
         z = append_one(tape.activations[first])
-        sums["adjacent", first, first + 1] = _outer(z, slopes[first]).T @ deltas[first + 1]
+        sums["adjacent", first, first + 1] = outer(z, slopes[first]).T @ deltas[first + 1]
         moved = np.eye(slopes[first].shape[1]) * slopes[first][:, None, :]
         for second in range(first + 2, self.mlp.n_layers):
             # ∂z_{m-1}/∂a_l = diag(h'(a_{m-1})) W_{m-1} ∂z_{m-2}/∂a_l, (n, n_{m-1}, n_l).
             moved = (layers[second - 1][0] @ moved) * slopes[second - 1][:, :, None]
             flat = moved.reshape(len(z), -1)
-            sums["distant", first, second] = flat.T @ _outer(z, deltas[second])
+            sums["distant", first, second] = flat.T @ outer(z, deltas[second])
 
     def _diagonal_block(self, block: RowBlocks) -> np.ndarray:
         at = self._derivatives(block)
@@ -124,11 +125,6 @@ class ExactHessian(Curvature):
             deltas.insert(0, slope * back)
             curvatures[first, first] = C
         return deltas, curvatures
-
-
-def _outer(z: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Products z[i] w[h] of every row, (n, n_z n_w)."""
-    return (z[:, :, None] * w[:, None, :]).reshape(len(z), -1)
 
 
 def _spread_adjacent(H: np.ndarray, mlp: MLP, first: int, summed: np.ndarray) -> None:

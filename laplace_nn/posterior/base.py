@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
 
-__all__ = ["GaussianPosterior"]
+__all__ = ["GaussianPosterior", "RegularisedPosterior"]
 
 
 class GaussianPosterior(ABC):
@@ -106,6 +107,40 @@ class GaussianPosterior(ABC):
     @abstractmethod
     def sample(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         """Draws of the weights, (n_samples, P)."""
+
+
+class RegularisedPosterior(GaussianPosterior):
+    """A posterior that holds A in one factored form, ``regularised``, and asks it."""
+
+    regularised: Any
+
+    @property
+    def prior(self) -> GaussianPrior:
+        """The prior whose precision is Λ."""
+        return self.regularised.prior
+
+    @property
+    def scale(self) -> float:
+        """Factor of the curvature."""
+        return self.regularised.scale
+
+    @property
+    def logdet_precision(self) -> float:
+        """ln det A."""
+        return self.regularised.logdet
+
+    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> Self:
+        """The posterior under other precisions and noise, at the same weights."""
+        moved = self.regularised.with_hyperparameters(prior, scale)
+        return replace(cast(Any, self), regularised=moved)
+
+    def solve(self, V: np.ndarray) -> np.ndarray:
+        """A⁻¹ V for V (P,) or (P, S)."""
+        return self.regularised.solve(V)
+
+    def n_effective_params(self) -> np.ndarray:
+        """γ_g of every prior group, (G,)."""
+        return self.regularised.n_effective_params()
 
 
 def in_blocks(jacobian: LayerwiseJacobian, row_bytes: int) -> Iterator[LayerwiseJacobian]:

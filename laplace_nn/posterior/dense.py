@@ -1,6 +1,6 @@
 """The posterior in weight space: one P x P factor."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -9,14 +9,14 @@ from scipy.linalg import solve_triangular
 from laplace_nn.curvature.base import Curvature, PositivePart, require
 from laplace_nn.curvature.regularised import WeightSpace
 from laplace_nn.network import LayerwiseJacobian
-from laplace_nn.posterior.base import GaussianPosterior, in_blocks
+from laplace_nn.posterior.base import RegularisedPosterior, in_blocks
 from laplace_nn.priors import GaussianPrior
 
 __all__ = ["DensePosterior"]
 
 
 @dataclass(frozen=True)
-class DensePosterior(GaussianPosterior):
+class DensePosterior(RegularisedPosterior):
     """Full-covariance Gaussian posterior held by a P x P Cholesky factor.
 
     A = scale·H + Λ, for any curvature that can be made dense. The choice for P ≤ N·K.
@@ -66,41 +66,14 @@ class DensePosterior(GaussianPosterior):
         require(curvature, cls.needs, cls.__name__)
         return cls(theta_map, WeightSpace(curvature.dense(), prior, scale))
 
-    @property
-    def prior(self) -> GaussianPrior:
-        """The prior whose precision is Λ."""
-        return self.regularised.prior
-
-    @property
-    def scale(self) -> float:
-        """Factor of the curvature."""
-        return self.regularised.scale
-
-    @property
-    def logdet_precision(self) -> float:
-        """ln det A."""
-        return self.regularised.logdet
-
-    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "DensePosterior":
-        """The posterior under other precisions and noise, at the same weights."""
-        return replace(self, regularised=self.regularised.with_hyperparameters(prior, scale))
-
     def covariance(self) -> np.ndarray:
         """A⁻¹, (P, P)."""
         half = self.regularised.half_solve(np.eye(len(self.theta_map)))
         return half.T @ half
 
-    def solve(self, V: np.ndarray) -> np.ndarray:
-        """A⁻¹ V for V (P,) or (P, S)."""
-        return self.regularised.solve(V)
-
     def variance(self) -> np.ndarray:
         """diag A⁻¹, (P,)."""
         return self.regularised.shrinkage / self.prior.precision
-
-    def n_effective_params(self) -> np.ndarray:
-        """γ_g of every prior group, (G,)."""
-        return self.regularised.n_effective_params()
 
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""

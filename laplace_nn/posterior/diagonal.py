@@ -9,7 +9,7 @@ import numpy as np
 from laplace_nn.curvature.base import Curvature, PositivePart, require
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import LayerwiseJacobian
-from laplace_nn.posterior.base import GaussianPosterior, in_blocks
+from laplace_nn.posterior.base import RegularisedPosterior, in_blocks
 from laplace_nn.priors import GaussianPrior
 
 __all__ = ["DiagonalPosterior", "DiagonalPrecision"]
@@ -63,6 +63,10 @@ class DiagonalPrecision:
         """ln det A = Σ ln a."""
         return float(np.sum(np.log(self.precision)))
 
+    def solve(self, V: np.ndarray) -> np.ndarray:
+        """A⁻¹ V for V (P,) or (P, S)."""
+        return (V.T / self.precision).T
+
     def n_effective_params(self) -> np.ndarray:
         """γ_g = Σ_{i∈g} scale·h_i / a_i, (G,)."""
         share = self.scale * self.diagonal_curvature / self.precision
@@ -70,7 +74,7 @@ class DiagonalPrecision:
 
 
 @dataclass(frozen=True)
-class DiagonalPosterior(GaussianPosterior):
+class DiagonalPosterior(RegularisedPosterior):
     """Gaussian posterior whose weights are independent of each other.
 
     A = scale·diag H + Λ (MacKay 1992, the diagonal of PRML 5.166). P numbers, whatever the size;
@@ -122,36 +126,9 @@ class DiagonalPosterior(GaussianPosterior):
         require(curvature, cls.needs, cls.__name__)
         return cls(theta_map, DiagonalPrecision(curvature.diagonal(), prior, scale))
 
-    @property
-    def prior(self) -> GaussianPrior:
-        """The prior whose precision is Λ."""
-        return self.regularised.prior
-
-    @property
-    def scale(self) -> float:
-        """Factor of the curvature."""
-        return self.regularised.scale
-
-    @property
-    def logdet_precision(self) -> float:
-        """ln det A."""
-        return self.regularised.logdet
-
-    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "DiagonalPosterior":
-        """The posterior under other precisions and noise, at the same weights."""
-        return replace(self, regularised=self.regularised.with_hyperparameters(prior, scale))
-
-    def solve(self, V: np.ndarray) -> np.ndarray:
-        """A⁻¹ V for V (P,) or (P, S)."""
-        return (V.T / self.regularised.precision).T
-
     def variance(self) -> np.ndarray:
         """diag A⁻¹ = 1/a, (P,)."""
         return 1.0 / self.regularised.precision
-
-    def n_effective_params(self) -> np.ndarray:
-        """γ_g of every prior group, (G,)."""
-        return self.regularised.n_effective_params()
 
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""

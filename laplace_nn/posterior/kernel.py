@@ -1,6 +1,6 @@
 """The posterior in function space: one N·K x N·K factor, whatever the number of weights."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import numpy as np
@@ -10,14 +10,14 @@ from laplace_nn.curvature.base import Curvature, PositivePart, require
 from laplace_nn.curvature.ggn import GGN
 from laplace_nn.curvature.regularised import FunctionSpace
 from laplace_nn.network import LayerwiseJacobian
-from laplace_nn.posterior.base import GaussianPosterior, in_blocks
+from laplace_nn.posterior.base import RegularisedPosterior, in_blocks
 from laplace_nn.priors import GaussianPrior
 
 __all__ = ["KernelPosterior"]
 
 
 @dataclass(frozen=True)
-class KernelPosterior(GaussianPosterior):
+class KernelPosterior(RegularisedPosterior):
     """Full-covariance Gaussian posterior held by an N·K x N·K Cholesky factor.
 
     The same A = scale·FᵀF + Λ as `DensePosterior` with the outer products, by Woodbury's identity
@@ -66,29 +66,6 @@ class KernelPosterior(GaussianPosterior):
         factor = cast(GGN, curvature).factor()
         return cls(theta_map, FunctionSpace.from_factor(factor, prior, scale))
 
-    @property
-    def prior(self) -> GaussianPrior:
-        """The prior whose precision is Λ."""
-        return self.regularised.prior
-
-    @property
-    def scale(self) -> float:
-        """Factor of the curvature."""
-        return self.regularised.scale
-
-    @property
-    def logdet_precision(self) -> float:
-        """ln det A."""
-        return self.regularised.logdet
-
-    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "KernelPosterior":
-        """The posterior under other precisions and noise, at the same weights."""
-        return replace(self, regularised=self.regularised.with_hyperparameters(prior, scale))
-
-    def solve(self, V: np.ndarray) -> np.ndarray:
-        """A⁻¹ V for V (P,) or (P, S)."""
-        return self.regularised.solve(V)
-
     def variance(self) -> np.ndarray:
         """diag A⁻¹ = λ⁻¹ - scale·λ⁻² diag Fᵀ(L Lᵀ)⁻¹F, (P,), a slab of columns at a time."""
         factor, scale, jacobian = self.regularised.factor, self.scale, self.regularised.jacobian
@@ -103,10 +80,6 @@ class KernelPosterior(GaussianPosterior):
             layers.append((reduced[:, :-1], reduced[:, -1]))
         precision = self.prior.precision
         return (1.0 - scale * jacobian.mlp.pack(layers) / precision) / precision
-
-    def n_effective_params(self) -> np.ndarray:
-        """γ_g of every prior group, (G,)."""
-        return self.regularised.n_effective_params()
 
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""

@@ -10,7 +10,7 @@ from laplace_nn.curvature.base import Curvature, PositivePart, require
 from laplace_nn.curvature.kfac import KFAC, join_layers, split_layers
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP, LayerwiseJacobian
-from laplace_nn.posterior.base import GaussianPosterior, in_blocks
+from laplace_nn.posterior.base import RegularisedPosterior, in_blocks
 from laplace_nn.priors import GaussianPrior
 
 __all__ = ["KroneckerPosterior", "KroneckerPrecision"]
@@ -150,7 +150,7 @@ class KroneckerPrecision:
 
 
 @dataclass(frozen=True)
-class KroneckerPosterior(GaussianPosterior):
+class KroneckerPosterior(RegularisedPosterior):
     """Gaussian posterior whose layers are independent, each held by two small eigenbases.
 
     Layer l of A is scale·B_l ⊗ A_l + I ⊗ D_l (Ritter, Botev & Barber 2018, with the prior added
@@ -203,36 +203,9 @@ class KroneckerPosterior(GaussianPosterior):
         factors = cast(KFAC, curvature)
         return cls(theta_map, KroneckerPrecision.from_curvature(factors, prior, scale))
 
-    @property
-    def prior(self) -> GaussianPrior:
-        """The prior whose precision is Λ."""
-        return self.regularised.prior
-
-    @property
-    def scale(self) -> float:
-        """Factor of the curvature."""
-        return self.regularised.scale
-
-    @property
-    def logdet_precision(self) -> float:
-        """ln det A."""
-        return self.regularised.logdet
-
-    def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "KroneckerPosterior":
-        """The posterior under other precisions and noise, at the same weights."""
-        return replace(self, regularised=self.regularised.with_hyperparameters(prior, scale))
-
-    def solve(self, V: np.ndarray) -> np.ndarray:
-        """A⁻¹ V for V (P,) or (P, S)."""
-        return self.regularised.solve(V)
-
     def variance(self) -> np.ndarray:
         """diag A⁻¹, (P,)."""
         return self.regularised.variance()
-
-    def n_effective_params(self) -> np.ndarray:
-        """γ_g of every prior group, (G,)."""
-        return self.regularised.n_effective_params()
 
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""
