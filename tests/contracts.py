@@ -41,6 +41,9 @@ def check_activation(activation: Activation) -> None:
     ):
         # Rounding of five points is 1e-16/STEP times the size of the function, about 1.
         assert_allclose(derivative(a), reference.five_point_scalar(function, a), atol=1e-11)
+    z = activation.value(a)
+    assert_allclose(activation.slopes(a, z), activation.first(a), rtol=1e-15)
+    assert_allclose(activation.bends(a, z), activation.second(a), rtol=1e-15)
     assert activation.odd == np.allclose(activation.value(-a), -activation.value(a))
     extreme = np.array([-1e300, -800.0, -40.0, 0.0, 40.0, 800.0, 1e300])
     for function in (activation.value, activation.first, activation.second):

@@ -17,6 +17,8 @@ from laplace_nn.priors import GaussianPrior
 
 __all__ = ["FunctionSpace", "Regularised", "WeightSpace"]
 
+ROUNDING = 1e-12  # of a shrinkage, whose size is 1
+
 
 @dataclass(frozen=True)
 class WeightSpace:
@@ -90,7 +92,10 @@ class WeightSpace:
     def n_effective_params(self) -> np.ndarray:
         """γ_g = n_g - α_g tr_g A⁻¹ = Σ_{i∈g} (1 - λ_i (A⁻¹)_ii), (G,)."""
         prior = self.prior
-        return np.bincount(prior.groups, weights=1.0 - self.shrinkage, minlength=prior.n_groups)
+        # Where H ≥ 0 these lie in [0, 1]; rounding may leave what the data do not speak of below.
+        determined = 1.0 - self.shrinkage
+        determined[(determined < 0.0) & (determined > -ROUNDING)] = 0.0
+        return np.bincount(prior.groups, weights=determined, minlength=prior.n_groups)
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,6 @@ class FunctionSpace:
     ----------
     jacobian : LayerwiseJacobian
         F, (N, R, P).
-    grams : ndarray of shape (G, N·R, N·R)
-        F_g F_gᵀ of every prior group: new precisions cost a sum.
     prior : GaussianPrior
         Λ.
     scale : float
@@ -112,27 +115,17 @@ class FunctionSpace:
     """
 
     jacobian: LayerwiseJacobian
-    grams: np.ndarray
     prior: GaussianPrior
     scale: float
 
-    @classmethod
-    def from_factor(
-        cls, jacobian: LayerwiseJacobian, prior: GaussianPrior, scale: float
-    ) -> "FunctionSpace":
-        """Gram matrices of F under the prior's groups."""
-        return cls(jacobian, jacobian.group_grams(prior.groups, prior.n_groups), prior, scale)
-
     def with_hyperparameters(self, prior: GaussianPrior, scale: float) -> "FunctionSpace":
-        """Other hyperparameters over the same groups, the Gram matrices as they are."""
-        if np.array_equal(prior.groups, self.prior.groups):
-            return replace(self, prior=prior, scale=scale)
-        return FunctionSpace.from_factor(self.jacobian, prior, scale)
+        """Other hyperparameters, F as it is."""
+        return replace(self, prior=prior, scale=scale)
 
     @cached_property
     def factor(self) -> np.ndarray:
         """L, lower triangular (N·R, N·R)."""
-        kernel = np.tensordot(self.scale / self.prior.precisions, self.grams, axes=1)
+        kernel = self.scale * self.jacobian.gram(1.0 / self.prior.precision)
         kernel.flat[:: len(kernel) + 1] += 1.0
         return cholesky(kernel, "The function-space precision I + scale*F Lambda^-1 F^T")
 
@@ -161,8 +154,9 @@ class FunctionSpace:
     def n_effective_params(self) -> np.ndarray:
         """γ_g = tr[(I + scale·F Λ⁻¹ Fᵀ)⁻¹ scale·F_g F_gᵀ / α_g], (G,)."""
         inverse = cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
-        overlap = np.einsum("gij,ij->g", self.grams, inverse)
-        return self.scale * overlap / self.prior.precisions
+        prior = self.prior
+        overlaps = self.jacobian.overlaps(inverse, prior.groups, prior.n_groups)
+        return self.scale * overlaps / prior.precisions
 
 
 Regularised = WeightSpace | FunctionSpace

@@ -27,6 +27,8 @@ class Activation:
         What the activation is called in messages and tables.
     value, first, second : callable
         h, h' and h'': an array of any shape in, an array of that shape out.
+    of_value : pair of callable, optional
+        h' and h'' in terms of z = h(a), where that is cheaper and loses no digits.
     odd : bool, default=False
         Whether h(-a) = -h(a). A hidden unit of an odd activation can have the signs of all
         its weights flipped without changing the network (PRML 5.1.1).
@@ -43,17 +45,36 @@ class Activation:
     value: ArrayFunction
     first: ArrayFunction
     second: ArrayFunction
+    of_value: tuple[ArrayFunction, ArrayFunction] | None = None
     odd: bool = False
+
+    def slopes(self, a: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """h'(a), given z = h(a) too."""
+        return self.first(a) if self.of_value is None else self.of_value[0](z)
+
+    def bends(self, a: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """h''(a), given z = h(a) too."""
+        return self.second(a) if self.of_value is None else self.of_value[1](z)
+
+
+def _tanh_slope(z: np.ndarray) -> np.ndarray:
+    squared = z * z
+    return np.subtract(1.0, squared, out=squared)
+
+
+def _tanh_bend(z: np.ndarray) -> np.ndarray:
+    bend = _tanh_slope(z)
+    bend *= z
+    bend *= -2.0
+    return bend
 
 
 def _tanh_first(a: np.ndarray) -> np.ndarray:
-    z = np.tanh(a)
-    return 1.0 - z * z
+    return _tanh_slope(np.tanh(a))
 
 
 def _tanh_second(a: np.ndarray) -> np.ndarray:
-    z = np.tanh(a)
-    return -2.0 * z * (1.0 - z * z)
+    return _tanh_bend(np.tanh(a))
 
 
 def _logistic_first(a: np.ndarray) -> np.ndarray:
@@ -123,7 +144,9 @@ def _gelu_second(a: np.ndarray) -> np.ndarray:
     return _normal_density(near) * (2.0 - near * near)
 
 
-tanh = Activation("tanh", np.tanh, _tanh_first, _tanh_second, odd=True)
+tanh = Activation(
+    "tanh", np.tanh, _tanh_first, _tanh_second, of_value=(_tanh_slope, _tanh_bend), odd=True
+)
 logistic = Activation("logistic", expit, _logistic_first, _logistic_second)
 relu = Activation("relu", _relu, _step, np.zeros_like)
 softplus = Activation("softplus", _softplus, expit, _logistic_first)

@@ -55,7 +55,7 @@ def _cached_rectangles(mlp: MLP, labels: bytes) -> tuple[Rectangle, ...]:
 
 
 def rectangles(mlp: MLP, groups: np.ndarray) -> tuple[Rectangle, ...]:
-    """Cut weight groups into rectangles, on which a Gram matrix is (S Sᵀ) ∘ (z zᵀ).
+    """Cut weight groups into rectangles, on which F_g F_gᵀ is (S Sᵀ) ∘ (z zᵀ).
 
     Parameters
     ----------
@@ -140,53 +140,87 @@ class LayerwiseJacobian:
             layers.append((delta.swapaxes(-1, -2) @ z, delta.sum(axis=-2)))
         return self.mlp.pack(layers)
 
-    def group_grams(
-        self, groups: np.ndarray, n_groups: int, other: "LayerwiseJacobian | None" = None
-    ) -> np.ndarray:
-        """J_g J'_gᵀ for every weight group g, never forming J.
+    def gram(self, variances: np.ndarray, other: "LayerwiseJacobian | None" = None) -> np.ndarray:
+        """J diag(v) J'ᵀ for a variance of every weight, never forming J.
 
-        Σ over a group's rectangles of (S Sᵀ) ∘ (z zᵀ).
+        Σ over layers of (S u Sᵀ) ∘ (z c zᵀ), where v = u ⊗ c; a layer whose units differ in more
+        than their scale u takes a product for each distinct c.
 
         Parameters
         ----------
-        groups : ndarray of int, shape (P,)
-            The group of every weight.
-        n_groups : int
-            Number of groups, G.
+        variances : ndarray of shape (P,)
+            v > 0, of every weight.
         other : LayerwiseJacobian, optional
             J'; J itself if not given.
 
         Returns
         -------
-        ndarray of shape (G, N·R, N'·R')
-            One Gram matrix a group.
+        ndarray of shape (N·R, N'·R')
+            Rows and their functionals in one index.
         """
         right = self if other is None else other
         (n, r, _), (m, s, _) = self.shape, right.shape
-        grams = np.zeros((n_groups, n, r, m, s))
-        signal_products: dict[tuple[int, tuple[int, ...]], np.ndarray] = {}
-        for part in rectangles(self.mlp, groups):
-            key = (part.layer, part.units)
-            if key not in signal_products:
-                # Rectangles of one layer follow each other; older products are not needed.
-                signal_products = {k: v for k, v in signal_products.items() if k[0] == part.layer}
-                left_s, right_s = self._signals(part), right._signals(part)
-                signal_products[key] = left_s.reshape(n * r, -1) @ right_s.reshape(m * s, -1).T
-            inputs = self._inputs(part) @ right._inputs(part).T  # (N, N')
-            product = signal_products[key].reshape(n, r, m, s)
-            for row, column in np.ndindex(r, s):
-                grams[part.group, :, row, :, column] += product[:, row, :, column] * inputs
-        return grams.reshape(n_groups, n * r, m * s)
+        total = np.zeros((n, r, m, s))
+        for layer, (units, scales, columns) in self._factored(variances):
+            S, T = self.signals[layer][..., units], right.signals[layer][..., units]
+            z, x = _with_one(self.activations[layer]), _with_one(right.activations[layer])
+            signals = (S * scales).reshape(n * r, -1) @ T.reshape(m * s, -1).T
+            inputs = (z * columns) @ x.T  # (N, N')
+            part = signals.reshape(n, r, m, s)
+            part *= inputs[:, None, :, None]
+            total += part
+        return total.reshape(n * r, m * s)
 
-    def row_grams(self, variances: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """J_n diag(variances of the groups) J_nᵀ of every row, (N, R, R)."""
+    def row_grams(self, variances: np.ndarray) -> np.ndarray:
+        """J_n diag(v) J_nᵀ of every row, for v (P,), as (N, R, R)."""
         n_rows, n_functionals, _ = self.shape
         result = np.zeros((n_rows, n_functionals, n_functionals))
-        for part in rectangles(self.mlp, groups):
-            S, z = self._signals(part), self._inputs(part)
-            size = variances[part.group] * np.einsum("ni,ni->n", z, z)
-            result += (S @ S.swapaxes(-1, -2)) * size[:, None, None]
+        for layer, (units, scales, columns) in self._factored(variances):
+            S, z = self.signals[layer][..., units], _with_one(self.activations[layer])
+            size = np.einsum("ni,i,ni->n", z, columns, z)
+            result += ((S * scales) @ S.swapaxes(-1, -2)) * size[:, None, None]
         return result
+
+    def overlaps(self, matrix: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
+        """tr(C J_g J_gᵀ) of every weight group g for a symmetric C, never forming J, (G,).
+
+        Σ over a group's rectangles of Σ_nm C_nm (S Sᵀ)_nm (z zᵀ)_nm.
+
+        Parameters
+        ----------
+        matrix : ndarray of shape (N·R, N·R)
+            C.
+        groups : ndarray of int, shape (P,)
+            The group of every weight.
+        n_groups : int
+            Number of groups, G.
+        """
+        n, r, _ = self.shape
+        found, weighed = np.zeros(n_groups), {}
+        for part in rectangles(self.mlp, groups):
+            key = (part.layer, part.units)
+            if key not in weighed:
+                S = self.signals[part.layer][..., list(part.units)].reshape(n * r, -1)
+                weighed[key] = ((S @ S.T) * matrix).reshape(n, r, n, r).sum(axis=(1, 3))
+            z = _with_one(self.activations[part.layer])[:, list(part.columns)]
+            found[part.group] += np.vdot(weighed[key] @ z, z)
+        return found
+
+    def _factored(
+        self, variances: np.ndarray
+    ) -> Iterator[tuple[int, tuple[np.ndarray | slice, np.ndarray, np.ndarray]]]:
+        """Each layer's variances as u ⊗ c: units, their scales u, and c of inputs and bias."""
+        for layer, (W, b) in enumerate(self.mlp.unpack(variances)):
+            table = np.column_stack([W, b])  # (n_out, n_in + 1)
+            scales = table[:, 0].copy()
+            table /= scales[:, None]
+            if np.all(table == table[0]):
+                yield layer, (slice(None), scales, table[0])
+                continue
+            patterns, owner = np.unique(table, axis=0, return_inverse=True)
+            for index, columns in enumerate(patterns):
+                units = np.flatnonzero(owner.ravel() == index)
+                yield layer, (units, scales[units], columns)
 
     def _layers(
         self,
@@ -195,18 +229,10 @@ class LayerwiseJacobian:
             self.mlp.slices, self.mlp.layer_shapes, self.signals, self.activations, strict=True
         )
 
-    def _signals(self, part: Rectangle) -> np.ndarray:
-        S = self.signals[part.layer]
-        return S if len(part.units) == S.shape[-1] else S[..., list(part.units)]
 
-    def _inputs(self, part: Rectangle) -> np.ndarray:
-        z = self.activations[part.layer]
-        n_in = z.shape[1]
-        columns = [column for column in part.columns if column < n_in]
-        chosen = z if len(columns) == n_in else z[:, columns]
-        if n_in in part.columns:
-            chosen = np.column_stack([chosen, np.ones(len(z))])
-        return chosen
+def _with_one(z: np.ndarray) -> np.ndarray:
+    """Activations (N, n_in) with the bias's input, (N, n_in + 1)."""
+    return np.column_stack([z, np.ones(len(z))])
 
 
 def jacobian(

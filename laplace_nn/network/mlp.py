@@ -1,6 +1,6 @@
 """The multilayer perceptron as a frozen value: its shape, never its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -125,7 +125,9 @@ class MLP:
         activations, pre_activations = [X], []
         layers = self.unpack(theta)
         for index, (W, b) in enumerate(layers):
-            pre_activations.append(activations[-1] @ W.T + b)
+            a = activations[-1] @ W.T
+            a += b
+            pre_activations.append(a)
             if index + 1 < len(layers):
                 activations.append(self.activation.value(pre_activations[-1]))
         return Tape(tuple(activations), tuple(pre_activations), self.activation)
@@ -157,9 +159,14 @@ class Tape:
     @cached_property
     def slopes(self) -> tuple[np.ndarray, ...]:
         """h'(a) of every hidden layer, (N, n_l)."""
-        return tuple(self.activation.first(a) for a in self.pre_activations[:-1])
+        return tuple(self.activation.slopes(a, z) for a, z in self._hidden)
 
     @cached_property
     def bends(self) -> tuple[np.ndarray, ...]:
         """h''(a) of every hidden layer, (N, n_l)."""
-        return tuple(self.activation.second(a) for a in self.pre_activations[:-1])
+        return tuple(self.activation.bends(a, z) for a, z in self._hidden)
+
+    @property
+    def _hidden(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """a and z = h(a) of every hidden layer."""
+        return zip(self.pre_activations[:-1], self.activations[1:], strict=True)

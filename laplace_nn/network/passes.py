@@ -137,7 +137,8 @@ def vjp(mlp: MLP, theta: np.ndarray, tape: Tape, u: np.ndarray) -> np.ndarray:
     for index in range(mlp.n_layers - 1, -1, -1):
         gradients.append((delta.swapaxes(-1, -2) @ tape.activations[index], delta.sum(axis=-2)))
         if index > 0:
-            delta = (delta @ layers[index][0]) * tape.slopes[index - 1]  # (..., N, n_in)
+            delta = delta @ layers[index][0]  # (..., N, n_in)
+            delta *= tape.slopes[index - 1]
     return mlp.pack(gradients[::-1])
 
 

@@ -61,10 +61,10 @@ class KernelPosterior(RegularisedPosterior):
         prior: GaussianPrior,
         scale: float,
     ) -> "KernelPosterior":
-        """Take the curvature's factor F, FᵀF = H, and its Gram matrices."""
+        """Take the curvature's factor F, FᵀF = H."""
         require(curvature, cls.needs, cls.__name__)
         factor = cast(GGN, curvature).factor()
-        return cls(theta_map, FunctionSpace.from_factor(factor, prior, scale))
+        return cls(theta_map, FunctionSpace(factor, prior, scale))
 
     def variance(self) -> np.ndarray:
         """diag A⁻¹ = λ⁻¹ - scale·λ⁻² diag Fᵀ(L Lᵀ)⁻¹F, (P,), a slab of columns at a time."""
@@ -91,7 +91,7 @@ class KernelPosterior(RegularisedPosterior):
         parts = []
         for block in in_blocks(jacobian, row_bytes=3 * 8 * n_outputs * n_train):
             half = self._half(block).T.reshape(-1, n_outputs, n_train)
-            prior_part = block.row_grams(1.0 / self.prior.precisions, self.prior.groups)
+            prior_part = block.row_grams(1.0 / self.prior.precision)
             parts.append(prior_part - half @ half.mT)
         return np.concatenate(parts)
 
@@ -111,8 +111,7 @@ class KernelPosterior(RegularisedPosterior):
 
     def _cross(self, left: LayerwiseJacobian, right: LayerwiseJacobian) -> np.ndarray:
         """J Λ⁻¹ J'ᵀ, (n·K, n'·K')."""
-        grams = left.group_grams(self.prior.groups, self.prior.n_groups, right)
-        return np.tensordot(1.0 / self.prior.precisions, grams, axes=1)
+        return left.gram(1.0 / self.prior.precision, right)
 
     def _half(self, jacobian: LayerwiseJacobian) -> np.ndarray:
         """√scale·L⁻¹ F Λ⁻¹ Jᵀ, (N·R, n·K)."""

@@ -152,15 +152,14 @@ class LowRankPosterior(GaussianPosterior):
 
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""
-        prior, variances = self.prior, 1.0 / self.prior.precisions
+        variances = 1.0 / self.prior.precision
         if joint:
-            grams = jacobian.group_grams(prior.groups, prior.n_groups)
             inside = self._inside(jacobian).reshape(-1, len(self.values))
-            return np.tensordot(variances, grams, axes=1) - inside * self._shrinkage @ inside.T
+            return jacobian.gram(variances) - inside * self._shrinkage @ inside.T
         parts = []
         for block in in_blocks(jacobian, row_bytes=8 * jacobian.shape[1] * len(self.values)):
             inside = self._inside(block)
-            prior_part = block.row_grams(variances, prior.groups)
+            prior_part = block.row_grams(variances)
             parts.append(prior_part - inside * self._shrinkage @ inside.mT)
         return np.concatenate(parts)
 

@@ -16,7 +16,7 @@ def both(case, prior, scale):
     """The two forms of one precision matrix."""
     factor = case.ggn.factor()
     F = factor.dense().reshape(-1, case.mlp.n_params)
-    return WeightSpace(F.T @ F, prior, scale), FunctionSpace.from_factor(factor, prior, scale)
+    return WeightSpace(F.T @ F, prior, scale), FunctionSpace(factor, prior, scale)
 
 
 @EACH_CASE
@@ -98,7 +98,7 @@ def test_new_precisions_reuse_what_was_computed():
     weight, function = both(CASES[0], CASES[0].prior, 1.0)
     other = CASES[0].prior.with_precisions(CASES[0].prior.precisions + 1.0)
     assert weight.with_hyperparameters(other, 2.0).hessian is weight.hessian
-    assert function.with_hyperparameters(other, 2.0).grams is function.grams
+    assert function.with_hyperparameters(other, 2.0).jacobian is function.jacobian
 
 
 def test_an_indefinite_precision_is_refused_with_its_own_smallest_eigenvalue():
