@@ -14,6 +14,7 @@ import numpy as np
 from laplace_nn.curvature.regularised import Regularised
 from laplace_nn.linalg import NotPositiveDefiniteError, conjugate_gradients
 from laplace_nn.objective import NegativeLogPosterior
+from laplace_nn.quasi_newton import preconditioned_lbfgs
 
 __all__ = ["ENOUGH_GRADIENT", "Descent", "Point", "Step"]
 
@@ -23,6 +24,10 @@ ESCAPE = 1e-10  # relative decrease that leaving a saddle must promise
 HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
 MAX_BACKTRACKS = 8
 MAX_DOUBLINGS = 8  # of a step along negative curvature
+SWEEP_ITERATIONS = 40  # of L-BFGS on one factorisation
+STEP_COST = 10  # of a factorisation and its step, in evaluations of energy and gradient
+RETRY = 1.1  # growth of what the way not taken is thought to pay
+SWEPT = 1e-7  # relative gain of a sweep below which Newton steps are to end the descent
 MOST_BEND = 0.75  # longest geodesic correction, as a part of the step (Transtrum & Sethna 2012)
 ROUNDING = 1e-13  # relative size of an energy difference that says nothing
 
@@ -165,6 +170,7 @@ class Descent:
     def _forget(self) -> None:
         """What a fresh start knows: nothing but a moderate damping."""
         self.damping, self.refine, self.failed, self.stalled = 1.0, False, False, 0
+        self.finishing, self.pays = False, {"step": 0.0, "sweep": np.inf}
 
     @property
     def near(self) -> bool:
@@ -190,8 +196,11 @@ class Descent:
     def _advance(self) -> bool:
         """One step, or more damping where it led nowhere; False where damping is of no use."""
         near = self.near
+        if self.refine and not (near or self.failed or self.finishing):
+            if self.pays["sweep"] >= self.pays["step"]:
+                return self._sweep()
         try:
-            step = self._step(newton=near and not self.failed)
+            step = self._step(newton=(near or self.finishing) and not self.failed)
             new, length = self._search(step)
         except NotPositiveDefiniteError:
             # Outer products are never negative but by rounding, which damping drowns.
@@ -203,10 +212,42 @@ class Descent:
             return not hopeless
         helped = new.max_gradient < 0.25 * self.point.max_gradient
         self.failed, self.stalled = False, self.stalled + 1 if near and not helped else 0
+        if step.along_negative_curvature:
+            self.finishing = False
+        self._learn_pay("step", self.point.energy - new.energy, STEP_COST)
         promised = max(step.decrease, np.finfo(float).tiny)
         self._adapt(step, length, (self.point.energy - new.energy) / promised)
         self.point = new
         return True
+
+    def _sweep(self) -> bool:
+        """Many cheap steps on the factor at hand, where Gauss-Newton steps have become good."""
+        point, objective = self.point, self.objective
+        try:
+            solve = point.model.solve
+            theta, energy, gradient = preconditioned_lbfgs(
+                objective.value_and_gradient,
+                point.theta,
+                point.energy,
+                point.gradient,
+                solve,
+                SWEEP_ITERATIONS,
+                0.1 * SWEPT * point.size,
+            )
+        except NotPositiveDefiniteError:
+            self.failed = True
+            return True
+        gained = point.energy - energy
+        self.point = Point(objective, theta, energy, gradient)
+        self._learn_pay("sweep", gained, SWEEP_ITERATIONS)
+        self.finishing = gained <= SWEPT * point.size
+        return True
+
+    def _learn_pay(self, kind: str, gained: float, cost: int) -> None:
+        """What a step or a sweep has gained by its cost; the other looks better in the meantime."""
+        other = {"step": "sweep", "sweep": "step"}[kind]
+        self.pays[kind] = gained / cost
+        self.pays[other] *= RETRY
 
     def _step(self, newton: bool) -> Step:
         # Within the tolerance, and where the damping changes nothing any more, the steps are
@@ -249,21 +290,24 @@ class Descent:
             new = Point.at(self.objective, step.reach(point.theta, 1.0))
             return (new, 1.0) if new.max_gradient < point.max_gradient else (None, 0.0)
         for _ in range(MAX_BACKTRACKS):
-            energy = self.objective.value(step.reach(point.theta, length))
-            if energy <= point.energy + 1e-4 * length * slope:
-                if step.along_negative_curvature:
-                    length = self._stretched(step, length, energy)
-                return Point.at(self.objective, step.reach(point.theta, length)), length
-            excess = energy - point.energy - length * slope
+            new = Point.at(self.objective, step.reach(point.theta, length))
+            if new.energy <= point.energy + 1e-4 * length * slope:
+                return self._stretched(step, length, new)
+            excess = new.energy - point.energy - length * slope
             best = -slope * length**2 / (2.0 * excess) if np.isfinite(excess) else 0.0
             length = float(np.clip(best, 0.1 * length, 0.5 * length))
         return None, 0.0
 
-    def _stretched(self, step: Step, length: float, energy: float) -> float:
-        """Double the length while the energy falls: no model bounds a concave direction."""
+    def _stretched(self, step: Step, length: float, new: Point) -> tuple[Point, float]:
+        """Along negative curvature double the length while the energy falls: no model bounds it."""
+        if not step.along_negative_curvature:
+            return new, length
+        energy, reached = new.energy, length
         for _ in range(MAX_DOUBLINGS):
-            further = self.objective.value(step.reach(self.point.theta, 2.0 * length))
+            further = self.objective.value(step.reach(self.point.theta, 2.0 * reached))
             if not further < energy:
                 break
-            length, energy = 2.0 * length, further
-        return length
+            reached, energy = 2.0 * reached, further
+        if reached == length:
+            return new, length
+        return Point.at(self.objective, step.reach(self.point.theta, reached)), reached
