@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laplace_nn.curvature import GGN, ExactHessian
+from laplace_nn.curvature.anchored import Anchor, Anchored
 from laplace_nn.curvature.regularised import FunctionSpace, Regularised, WeightSpace
 from laplace_nn.likelihoods import Likelihood
 from laplace_nn.network import MLP, second_jvp, vjp
@@ -19,7 +20,8 @@ __all__ = ["NegativeLogPosterior", "in_weight_space"]
 class NegativeLogPosterior:
     """The MAP objective: negative log posterior up to constants.
 
-    E(w) = scale·Σ_n w_n nll_n(w) + ½ Σ_g α_g Σ_{i∈g} w_i² (PRML 5.112 and 5.166).
+    E(w) = scale·Σ_n w_n nll_n(w) + ½ Σ_g α_g Σ_{i∈g} (w_i - m_i)² (PRML 5.112 and 5.166), and
+    ½ (w - m)ᵀQ(w - m) of an anchor.
 
     Parameters
     ----------
@@ -31,6 +33,8 @@ class NegativeLogPosterior:
         Over the weights.
     rows : RowBlocks
         Inputs, targets and sample weights.
+    anchor : Anchor, optional
+        What a prior has beyond independent weights; from `as_prior`.
 
     Examples
     --------
@@ -49,6 +53,7 @@ class NegativeLogPosterior:
     likelihood: Likelihood
     prior: GaussianPrior
     rows: RowBlocks
+    anchor: Anchor | None = None
 
     def value(self, theta: np.ndarray) -> float:
         """E(w)."""
@@ -58,7 +63,8 @@ class NegativeLogPosterior:
             return float(block.weigh(self.likelihood.nll(block.targets, outputs)).sum())
 
         data = self.rows.sum(term, self._row_bytes)
-        return self.likelihood.scale * data + self.prior.energy(theta)
+        energy = self.likelihood.scale * data + self.prior.energy(theta)
+        return energy if self.anchor is None else energy + self.anchor.energy(theta)
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """E(w) and ∇E(w), (P,)."""
@@ -72,23 +78,34 @@ class NegativeLogPosterior:
 
         total = self.likelihood.scale * self.rows.sum(term, self._row_bytes)
         energy = float(total[-1]) + self.prior.energy(theta)
-        return energy, total[:-1] + self.prior.gradient(theta)
+        gradient = total[:-1] + self.prior.gradient(theta)
+        if self.anchor is None:
+            return energy, gradient
+        return energy + self.anchor.energy(theta), gradient + self.anchor.gradient(theta)
+
+    @property
+    def in_weight_space(self) -> bool:
+        """Whether a regularised inverse is held P x P: where that is smaller, or Q is."""
+        return self.anchor is not None or in_weight_space(self.mlp, self.rows)
 
     def gauss_newton(self, theta: np.ndarray) -> Regularised:
-        """scale·H + Λ with the outer products H, in whichever space is smaller."""
-        curvature = GGN(self.mlp, theta, self.likelihood, self.rows)
-        if in_weight_space(self.mlp, self.rows):
-            return WeightSpace(curvature.dense(), self.prior, self.likelihood.scale)
-        return FunctionSpace.from_factor(curvature.factor(), self.prior, self.likelihood.scale)
+        """scale·H + Q + Λ with the outer products H, in whichever space is smaller."""
+        curvature, scale = GGN(self.mlp, theta, self.likelihood, self.rows), self.likelihood.scale
+        if not self.in_weight_space:
+            return FunctionSpace(curvature.factor(), self.prior, scale)
+        H = curvature if self.anchor is None else Anchored(curvature, self.anchor, scale)
+        return WeightSpace(H.dense(), self.prior, scale)
 
     def hessian_products(self, theta: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """The map v -> (scale·H + Λ) v with the exact Hessian."""
+        """The map v -> (scale·H + Q + Λ) v with the exact Hessian."""
         exact = ExactHessian(self.mlp, theta, self.likelihood, self.rows)
-        scale, precision = self.likelihood.scale, self.prior.precision
-        return lambda v: scale * exact.products(v) + precision * v
+        scale, precision, anchor = self.likelihood.scale, self.prior.precision, self.anchor
+        if anchor is None:
+            return lambda v: scale * exact.products(v) + precision * v
+        return lambda v: scale * exact.products(v) + precision * v + anchor.products(v)
 
     def hvp(self, theta: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """(scale·H + Λ) v with the exact Hessian, for v (..., P) (PRML 5.96-5.111).
+        """(scale·H + Q + Λ) v with the exact Hessian, for v (..., P) (PRML 5.96-5.111).
 
         What SciPy's ``minimize`` takes as ``hessp``. For many products at the same weights
         `hessian_products` keeps the forward pass.

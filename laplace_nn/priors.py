@@ -12,14 +12,20 @@ import numpy as np
 
 from laplace_nn.network import MLP
 
-__all__ = ["GaussianPrior", "ard", "by_kind", "by_layer", "single"]
+__all__ = ["GaussianPrior", "ard", "by_kind", "by_layer", "by_unit", "single"]
+
+
+#: The groups of a layer's weights, broadcast to (out, in), and of its biases, to (out,).
+Labels = tuple[np.ndarray | int, np.ndarray | int]
 
 
 @dataclass(frozen=True)
 class GaussianPrior:
-    """A zero-mean Gaussian prior with a precision for each group of weights.
+    """A Gaussian prior with a precision for each group of weights, about zero or another mean.
 
-    p(w|α) = Π_g N(w_g | 0, α_g⁻¹ I), energy ½ Σ_g α_g Σ_{i∈g} w_i² (PRML 5.112, 5.161-5.162).
+    p(w|α) = Π_g N(w_g | m_g, α_g⁻¹ I), energy ½ Σ_g α_g Σ_{i∈g} (w_i - m_i)² (PRML 5.112,
+    5.161-5.162 with m = 0). With every weight a group of its own, ``groups=np.arange(P)``, it is
+    any Gaussian of independent weights.
 
     Parameters
     ----------
@@ -29,11 +35,14 @@ class GaussianPrior:
         α_g > 0.
     names : tuple of str, optional
         What the groups are called in tables and messages.
+    mean : ndarray of shape (P,), optional
+        m; zeros if not given.
 
     Raises
     ------
     ValueError
-        If labels and precisions do not fit each other, or a precision is not positive and finite.
+        If labels and precisions do not fit each other, a precision is not positive and finite, or
+        the mean is not one finite number a weight.
 
     Examples
     --------
@@ -42,11 +51,15 @@ class GaussianPrior:
     >>> prior = GaussianPrior(np.array([0, 0, 1]), np.array([2.0, 4.0]))
     >>> prior.energy(np.array([1.0, 1.0, 1.0]))
     4.0
+    >>> about_ones = GaussianPrior(np.array([0, 0, 1]), np.array([2.0, 4.0]), mean=np.ones(3))
+    >>> about_ones.energy(np.array([1.0, 1.0, 1.0]))
+    0.0
     """
 
     groups: np.ndarray
     precisions: np.ndarray
     names: tuple[str, ...] = field(default=())
+    mean: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         groups = np.asarray(self.groups)
@@ -72,6 +85,8 @@ class GaussianPrior:
                 f"GaussianPrior.names must name each of its {len(precisions)} groups; "
                 f"got {len(names)} names."
             )
+        if self.mean is not None:
+            object.__setattr__(self, "mean", _finite_mean(self.mean, len(groups)))
         object.__setattr__(self, "groups", groups.astype(np.intp))
         object.__setattr__(self, "precisions", precisions)
         object.__setattr__(self, "names", tuple(names))
@@ -97,25 +112,32 @@ class GaussianPrior:
         return self.precisions[self.groups]
 
     def with_precisions(self, precisions: np.ndarray) -> "GaussianPrior":
-        """The same groups with other precisions."""
+        """The same groups and mean with other precisions."""
         return replace(self, precisions=np.asarray(precisions, dtype=np.float64))
 
     def subset(self, selected: np.ndarray) -> "GaussianPrior":
         """The prior of selected weights (Q,); groups that none of them belongs to are left out."""
         kept, groups = np.unique(self.groups[selected], return_inverse=True)
-        return GaussianPrior(groups, self.precisions[kept], tuple(self.names[g] for g in kept))
+        names = tuple(self.names[g] for g in kept)
+        mean = None if self.mean is None else self.mean[selected]
+        return GaussianPrior(groups, self.precisions[kept], names, mean)
+
+    def deviation(self, theta: np.ndarray) -> np.ndarray:
+        """w - m, (P,); the weights themselves where the mean is zero."""
+        return theta if self.mean is None else theta - self.mean
 
     def squared_norms(self, theta: np.ndarray) -> np.ndarray:
-        """Σ_{i∈g} w_i² of every group, (G,)."""
-        return np.bincount(self.groups, weights=theta * theta, minlength=self.n_groups)
+        """Σ_{i∈g} (w_i - m_i)² of every group, (G,)."""
+        moved = self.deviation(theta)
+        return np.bincount(self.groups, weights=moved * moved, minlength=self.n_groups)
 
     def energy(self, theta: np.ndarray) -> float:
-        """½ Σ_g α_g Σ_{i∈g} w_i²."""
+        """½ Σ_g α_g Σ_{i∈g} (w_i - m_i)²."""
         return float(0.5 * self.precisions @ self.squared_norms(theta))
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
-        """Λ w, (P,)."""
-        return self.precision * theta
+        """Λ (w - m), (P,)."""
+        return self.precision * self.deviation(theta)
 
     def log_density(self, theta: np.ndarray) -> float:
         """ln p(w|α), its normaliser ½ Σ_g n_g ln(α_g / 2π) included."""
@@ -139,6 +161,45 @@ def by_kind(mlp: MLP, precision: float = 1.0) -> GaussianPrior:
     pairs = [(2 * index, 2 * index + 1) for index in range(mlp.n_layers)]
     names = [f"{kind}_{i}" for i in range(mlp.n_layers) for kind in ("weights", "biases")]
     return _from_layers(mlp, pairs, precision, names)
+
+
+def by_unit(mlp: MLP, precision: float = 1.0) -> GaussianPrior:
+    """One precision for each hidden unit's incoming weights and bias.
+
+    Fan-in, as in priors that choose the number of units (Ghosh, Yao & Doshi-Velez 2019): with all
+    that reaches a unit at zero, it is a constant, 0 for an odd activation, whatever its fan-out.
+    Each hidden layer's weights fall into such groups without a rest, while groups of fan-out, as
+    `ard` has for the inputs, leave the first layer and all biases out. Then one a remaining layer,
+    the outputs', for weights and for biases.
+
+    Parameters
+    ----------
+    mlp : MLP
+        The network.
+    precision : float, default=1.0
+        The precision every group starts with.
+
+    Returns
+    -------
+    GaussianPrior
+        With a group a hidden unit, ``unit_0_3`` the fourth of the first layer, and two more.
+
+    Examples
+    --------
+    >>> from laplace_nn.network import MLP
+    >>> from laplace_nn.priors import by_unit
+    >>> by_unit(MLP((2, 2, 1))).names
+    ('unit_0_0', 'unit_0_1', 'weights_1', 'biases_1')
+    """
+    names: list[str] = []
+    labels: list[Labels] = []
+    for layer, n_units in enumerate(mlp.layer_sizes[1:-1]):
+        units = len(names) + np.arange(n_units)
+        labels.append((units[:, None], units))
+        names += [f"unit_{layer}_{unit}" for unit in range(n_units)]
+    labels.append((len(names), len(names) + 1))
+    names += [f"weights_{mlp.n_layers - 1}", f"biases_{mlp.n_layers - 1}"]
+    return _from_layers(mlp, labels, precision, names)
 
 
 def ard(
@@ -165,7 +226,7 @@ def ard(
     """
     n_inputs = mlp.n_inputs
     names = list(input_names or [f"input_{index}" for index in range(n_inputs)])
-    labels: list[tuple[np.ndarray | int, int]] = [(np.arange(n_inputs), n_inputs)]
+    labels: list[Labels] = [(np.arange(n_inputs), n_inputs)]
     names.append("biases_0")
     for index in range(1, mlp.n_layers):
         labels.append((len(names), len(names) + 1))
@@ -175,14 +236,25 @@ def ard(
 
 def _from_layers(
     mlp: MLP,
-    labels: Sequence[tuple[np.ndarray | int, int]],
+    labels: Sequence[Labels],
     precision: float,
     names: Sequence[str],
 ) -> GaussianPrior:
-    """A prior from the labels of each layer's weights (broadcast to (out, in)) and biases."""
+    """A prior from the labels of each layer's weights and biases."""
     layers = [
         (np.broadcast_to(weights, shape), np.full(shape[0], biases))
         for (weights, biases), shape in zip(labels, mlp.layer_shapes, strict=True)
     ]
     groups = mlp.pack(layers).astype(np.intp)
     return GaussianPrior(groups, np.full(len(names), float(precision)), tuple(names))
+
+
+def _finite_mean(mean: np.ndarray, n_params: int) -> np.ndarray:
+    """A prior's mean, (P,), checked."""
+    checked = np.asarray(mean, dtype=np.float64)
+    if checked.shape != (n_params,) or not np.all(np.isfinite(checked)):
+        raise ValueError(
+            f"GaussianPrior.mean must be one finite number for each of the {n_params} weights; "
+            f"got shape {checked.shape} with {np.sum(~np.isfinite(checked))} not finite."
+        )
+    return checked

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from laplace_nn.descent import Descent
 from laplace_nn.linalg import CG_ITERATIONS
-from laplace_nn.objective import NegativeLogPosterior, in_weight_space
+from laplace_nn.objective import NegativeLogPosterior
 
 __all__ = ["SOLVERS", "MAPResult", "NotStationaryWarning", "find_map", "not_stationary"]
 
@@ -149,7 +149,7 @@ def _step_cost(objective: NegativeLogPosterior) -> float:
     """Multiplications of one Gauss-Newton step and the passes that refine it."""
     n_params, n_rows = objective.mlp.n_params, objective.rows.n_rows
     passes = 2.0 * CG_ITERATIONS * n_rows * n_params
-    if in_weight_space(objective.mlp, objective.rows):
+    if objective.in_weight_space:
         return passes + n_rows * n_params**2 + n_params**3 / 3
     n_values = n_rows * objective.mlp.n_outputs
     return passes + n_values**2 * sum(objective.mlp.layer_sizes) + n_values**3 / 3

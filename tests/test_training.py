@@ -36,7 +36,7 @@ class InSpace(NegativeLogPosterior):
         H = GGN(self.mlp, theta, self.likelihood, self.rows)
         if self.space is WeightSpace:
             return WeightSpace(H.dense(), self.prior, self.likelihood.scale)
-        return FunctionSpace.from_factor(H.factor(), self.prior, self.likelihood.scale)
+        return FunctionSpace(H.factor(), self.prior, self.likelihood.scale)
 
 
 def objective(case):

@@ -1,5 +1,6 @@
 """Which matrix: curvatures of the data term, at unit noise precision and without a prior."""
 
+from laplace_nn.curvature.anchored import Anchor, Anchored, as_prior
 from laplace_nn.curvature.backprop_diagonal import BackpropDiagonal
 from laplace_nn.curvature.base import Curvature, PositivePart
 from laplace_nn.curvature.empirical_fisher import EmpiricalFisher
@@ -13,6 +14,8 @@ from laplace_nn.curvature.subset import Subset
 __all__ = [
     "GGN",
     "KFAC",
+    "Anchor",
+    "Anchored",
     "BackpropDiagonal",
     "Curvature",
     "EmpiricalFisher",
@@ -21,4 +24,5 @@ __all__ = [
     "PositivePart",
     "ResidualTerm",
     "Subset",
+    "as_prior",
 ]
