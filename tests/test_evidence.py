@@ -10,10 +10,18 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 
 from laplace_nn.curvature import GGN, ExactHessian, PositivePart
-from laplace_nn.evidence import log_likelihood, log_marginal_likelihood, symmetry_term
+from laplace_nn.evidence import (
+    Evidence,
+    hyperparameter_widths,
+    log_likelihood,
+    log_marginal_likelihood,
+    log_width_term,
+    normalisers_apart,
+    symmetry_term,
+)
 from laplace_nn.likelihoods import Bernoulli, Gaussian
 from laplace_nn.network import MLP, softplus, tanh
-from laplace_nn.posterior import DensePosterior, KernelPosterior
+from laplace_nn.posterior import DensePosterior, KernelPosterior, SubsetPosterior
 from laplace_nn.priors import GaussianPrior, by_kind, single
 from laplace_nn.rows import RowBlocks
 from tests import reference
@@ -67,6 +75,68 @@ def test_terms(posterior, case):
     np.testing.assert_allclose(terms.total, fit + prior + volume, rtol=1e-8)
 
 
+@EACH_CASE
+def test_terms_with_the_exact_curvature(case):
+    """Several α and outputs among the cases; the precisions make every A positive definite."""
+    prior = case.prior.with_precisions(case.prior.precisions + 1e3)
+    terms = evidence(DensePosterior, case.exact, case.theta, prior)
+    shift = 1e3 * np.eye(case.mlp.n_params)
+    volume = 0.5 * np.linalg.slogdet((case.precision_twin(case.exact_twin) + shift) / 2 / np.pi)[1]
+    sd = 1.0 / np.sqrt(prior.precisions[prior.groups])
+    fit = case.problem.weights @ row_log_likelihoods(case)
+    log_prior = stats.norm.logpdf(case.theta, 0.0, sd).sum()
+    np.testing.assert_allclose(terms.log_volume, -volume, rtol=1e-8)
+    np.testing.assert_allclose(terms.total, fit + log_prior - volume, rtol=1e-8)
+
+
+@EACH_CASE
+@POSTERIORS
+def test_normalisers_apart(posterior, case):
+    gaussian = posterior.from_curvature(case.theta, case.ggn, case.prior, case.likelihood.scale)
+    fit = log_likelihood(case.mlp, case.theta, case.likelihood, case.rows)
+    whole = replace(log_marginal_likelihood(gaussian, fit), log_symmetry=3.0)
+    n_rows, n_outputs = case.rows.total_weight, case.mlp.n_outputs
+    apart = normalisers_apart(whole, gaussian, case.likelihood, n_rows, n_outputs)
+    alphas, sizes = case.prior.precisions, np.bincount(case.prior.groups)
+    P, nk = case.mlp.n_params, case.problem.weights.sum() * n_outputs
+    noisy = case.likelihood_name == "gaussian"
+    expected = {
+        "likelihood_normaliser": 0.5 * nk * np.log(2.5 / 2.0 / np.pi) if noisy else 0.0,
+        "likelihood_energy": -case.likelihood.scale * reference.energy(case.problem, case.theta),
+        "prior_normaliser": 0.5 * (sizes @ np.log(alphas) - P * np.log(2.0 * np.pi)),
+        "prior_energy": -0.5 * alphas[case.prior.groups] @ case.theta**2,
+        "volume_normaliser": 0.5 * P * np.log(2.0 * np.pi),
+        "determinant": -0.5 * np.linalg.slogdet(case.precision_twin(case.ggn_twin))[1],
+        "symmetry": 3.0,
+        "hyperparameter_widths": 0.0,
+    }
+    assert apart.keys() == expected.keys()
+    for name, term in expected.items():
+        np.testing.assert_allclose(apart[name], term, rtol=1e-8, atol=1e-8, err_msg=name)
+    np.testing.assert_allclose(sum(apart.values()), whole.total, rtol=1e-12)
+
+
+def test_normalisers_apart_of_selected_weights():
+    case = next(c for c in CASES if str(c) == "two-hidden")
+    gaussian = SubsetPosterior.from_curvature(case.theta, case.ggn, case.prior, 2.5)
+    whole = log_marginal_likelihood(gaussian, -7.0)
+    apart = normalisers_apart(whole, gaussian, case.likelihood, case.n_rows, 1)
+    last = case.theta[-gaussian.n_free :]
+    alphas = case.prior.precisions[case.prior.groups][-gaussian.n_free :]
+    np.testing.assert_allclose(apart["prior_energy"], -0.5 * alphas @ last**2, rtol=1e-12)
+    np.testing.assert_allclose(sum(apart.values()), whole.total, rtol=1e-12)
+
+
+def test_total_is_the_sum_of_the_named_terms():
+    plain = Evidence(-5.0, -3.0, -1.0)
+    assert plain.total == -9.0
+    names = ["log_likelihood", "log_prior", "log_volume"]
+    assert list(plain.terms()) == [*names, "log_symmetry", "log_hyperparameter_widths"]
+    asked = replace(plain, log_symmetry=2.0, log_hyperparameter_widths=-0.5)
+    assert list(asked.terms().values()) == [-5.0, -3.0, -1.0, 2.0, -0.5]
+    assert asked.total == -7.5
+
+
 def linear_problem(n_rows=12, n_inputs=3):
     rng = np.random.default_rng(3)
     X = rng.normal(size=(n_rows, n_inputs))
@@ -98,18 +168,26 @@ def test_linear_gaussian_evidence_is_exact(posterior, build, n_rows):
     np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
-@POSTERIORS
-def test_several_linear_outputs_are_as_many_problems(posterior):
+LINEAR_FORMS = pytest.mark.parametrize(
+    ("posterior", "build"),
+    [(DensePosterior, GGN), (DensePosterior, ExactHessian), (KernelPosterior, GGN)],
+    ids=["dense-ggn", "dense-exact", "kernel-ggn"],
+)
+
+
+@LINEAR_FORMS
+@pytest.mark.parametrize("bias_precision", [0.8, 0.05])
+def test_several_linear_outputs_are_as_many_problems(posterior, build, bias_precision):
     X, y = linear_problem()
     targets = np.column_stack([y, -2.0 * y + X[:, 0]])
-    alpha, beta, mlp = 0.8, 6.0, MLP((3, 2))
-    solutions = [reference.linear_gaussian_map(X, t, alpha, alpha, beta) for t in targets.T]
+    precisions, beta, mlp = (0.8, bias_precision), 6.0, MLP((3, 2))
+    solutions = [reference.linear_gaussian_map(X, t, *precisions, beta) for t in targets.T]
     theta = mlp.pack(
         [(np.array([w[:-1] for w in solutions]), np.array([w[-1] for w in solutions]))]
     )
-    H = GGN(mlp, theta, Gaussian(beta), RowBlocks(X, targets))
-    expected = [reference.linear_gaussian_log_evidence(X, t, alpha, alpha, beta) for t in targets.T]
-    actual = evidence(posterior, H, theta, single(mlp, alpha)).total
+    H = build(mlp, theta, Gaussian(beta), RowBlocks(X, targets))
+    expected = [reference.linear_gaussian_log_evidence(X, t, *precisions, beta) for t in targets.T]
+    actual = evidence(posterior, H, theta, by_kind(mlp).with_precisions(precisions)).total
     np.testing.assert_allclose(actual, sum(expected), rtol=1e-10)
 
 
@@ -190,6 +268,78 @@ def test_symmetry_term_counts_equivalent_modes():
     np.testing.assert_allclose(symmetry_term(MLP(sizes, tanh)), np.log(2 * 4 * 6 * 8))
     np.testing.assert_allclose(symmetry_term(MLP(sizes, softplus)), np.log(2 * 6))
     assert symmetry_term(MLP((4, 1))) == 0.0
+
+
+def test_symmetry_term_of_live_units_alone():
+    mlp = MLP((4, 5, 3, 1))
+    assert symmetry_term(mlp, (5, 3)) == symmetry_term(mlp)
+    expected = symmetry_term(MLP((4, 2, 3, 1)))
+    np.testing.assert_allclose(symmetry_term(mlp, np.array([2, 3])), expected, rtol=1e-12)
+    np.testing.assert_allclose(symmetry_term(mlp, [0, 1]), np.log(2.0), rtol=1e-12)
+    assert symmetry_term(MLP((4, 1)), []) == 0.0
+
+
+@pytest.mark.parametrize("n_units", [(5,), (5, 3, 1), (6, 3), (5, -1), (2.5, 1), ()])
+def test_symmetry_term_refuses_other_numbers_of_units(n_units):
+    with pytest.raises(ValueError, match=r"n_units must hold a whole number .* \(5, 3\)"):
+        symmetry_term(MLP((4, 5, 3, 1)), n_units)
+
+
+def test_widths_are_mackays():
+    gamma = np.array([3.0, 0.5])
+    np.testing.assert_allclose(hyperparameter_widths(gamma, 9.0, False), np.sqrt(2.0 / gamma))
+    with_noise = hyperparameter_widths(gamma, 9.0, True)
+    np.testing.assert_allclose(with_noise, np.sqrt([2.0 / 3.0, 4.0, 2.0 / 5.5]))
+    np.testing.assert_array_equal(hyperparameter_widths(2.0, 9.0, False), [1.0])
+    log_widths = np.log(np.sqrt(2.0 * np.pi) * with_noise)
+    np.testing.assert_allclose(log_width_term(with_noise), log_widths.sum(), rtol=1e-12)
+    expected = log_widths.sum() - 3.0 * np.log(10.0)
+    np.testing.assert_allclose(log_width_term(with_noise, 10.0), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("nothing", [0.0, 1e-300, 0.009, -0.3])
+def test_pruned_groups_are_left_out_of_the_widths(nothing):
+    widths = hyperparameter_widths(np.array([3.0, nothing]), 9.0, True)
+    assert widths[1] == np.inf
+    one = hyperparameter_widths(np.array([3.0]), 9.0 - nothing, True)
+    np.testing.assert_allclose(log_width_term(widths, 20.0), log_width_term(one, 20.0), rtol=1e-12)
+    assert log_width_term(np.array([np.inf]), 20.0) == 0.0
+
+
+@pytest.mark.parametrize("n_values", [3.0, 2.0, np.nan])
+def test_widths_need_data_that_are_left_to_the_noise(n_values):
+    hyperparameter_widths(np.array([3.0]), n_values, False)
+    with pytest.raises(ValueError, match="left to the noise"):
+        hyperparameter_widths(np.array([3.0]), n_values, True)
+
+
+@pytest.mark.parametrize("log_range", [0.0, -1.0, np.inf, np.nan])
+def test_width_term_needs_a_range(log_range):
+    with pytest.raises(ValueError, match="log_range must be positive"):
+        log_width_term(np.ones(2), log_range)
+
+
+def test_width_term_is_the_integral_over_the_hyperparameters():
+    """∫ p(D|α, β) d ln α d ln β / (ln Ω)² of a linear model on a grid; Gaussian to 0.05 nats."""
+    X, y = linear_problem(n_rows=100, n_inputs=20)
+    design = np.column_stack([X, np.ones(100)])
+    alpha, beta = 1.0, 1.0
+    for _ in range(200):
+        w = reference.linear_gaussian_map(X, y, alpha, alpha, beta)
+        A = beta * design.T @ design + alpha * np.eye(21)
+        gamma = 21 - alpha * np.trace(np.linalg.inv(A))
+        alpha, beta = gamma / (w @ w), (100 - gamma) / np.sum((y - design @ w) ** 2)
+    widths = hyperparameter_widths(np.array([gamma]), 100.0, True)
+    steps = np.linspace(-6.0, 6.0, 21)
+    best = reference.linear_gaussian_log_evidence(X, y, alpha, alpha, beta)
+    ratios = [
+        reference.linear_gaussian_log_evidence(X, y, a, a, b) - best
+        for a in alpha * np.exp(widths[0] * steps)
+        for b in beta * np.exp(widths[1] * steps)
+    ]
+    cell = np.prod(widths) * (steps[1] - steps[0]) ** 2
+    expected = np.log(np.exp(ratios).sum() * cell) - 2.0 * np.log(32.0)
+    np.testing.assert_allclose(log_width_term(widths, 32.0), expected, atol=0.05)
 
 
 def test_evidence_has_its_maximum_at_the_noise_that_made_the_data():
