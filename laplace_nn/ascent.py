@@ -17,7 +17,7 @@ __all__ = ["OUT_OF_CYCLES", "Ascent"]
 LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
 LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
 SHORTENING = 0.25  # of a step that lowered the evidence
-MAX_SHORTENINGS = 2
+MAX_SHORTENINGS = 1
 # The gradient polishes: it may move each hyperparameter so far from where MacKay's updates end.
 # Farther off, the evidence gains by units that saturate, whose weights Laplace's approximation
 # takes to be free of charge.
@@ -28,8 +28,9 @@ FLAT_CYCLES = 3  # in a row, with hardly any rise, that end the climb
 ROUNDING = 1e-10  # relative fall of the evidence that is none
 OUT_OF_CYCLES = "the cycles ran out"
 # MAP iterations in a cycle: few while hyperparameters still take their longest steps, more when
-# they settle or the evidence falls.
-FAR_ITERATIONS, NEAR_ITERATIONS, SETTLING_ITERATIONS = 30, 100, 200
+# they settle or the evidence falls, and most once the gradient asks for a true mode.
+FAR_ITERATIONS, NEAR_ITERATIONS, SETTLING_ITERATIONS = 2, 3, 6
+MODE_ITERATIONS = 200
 
 
 class Ascent:
@@ -71,7 +72,13 @@ class Ascent:
     @property
     def size(self) -> float:
         """max(1, |ln evidence|), what its changes are measured by."""
-        return max(1.0, abs(self.best.evidence.total))
+        return max(1.0, abs(self.best.merit))
+
+    @property
+    def _settling(self) -> int:
+        """MAP iterations where the evidence of a state is to be trusted."""
+        budget = SETTLING_ITERATIONS if self.secants is None else MODE_ITERATIONS
+        return min(budget, self.max_iter)
 
     def run(self, max_cycles: int) -> str:
         """Climb, and say why the climb ended; the gradient has a budget of its own."""
@@ -95,7 +102,7 @@ class Ascent:
         return state is not None and self._rise(state) >= -ROUNDING * self.size
 
     def _rise(self, state: State) -> float:
-        return state.evidence.total - self.best.evidence.total
+        return state.merit - self.best.merit
 
     def _try(self) -> State | None:
         """The state at the proposal; None where rounding hides the data or the prior."""
@@ -108,8 +115,7 @@ class Ascent:
             state = self.surface.evaluate(prior, likelihood, theta, min(n_iter, self.max_iter))
             if not state.map.converged and 0.0 <= self._rise(state) < LARGE_RISE * self.size:
                 # The slow part of training often leaves a saddle, whose evidence flatters.
-                budget = min(SETTLING_ITERATIONS, self.max_iter)
-                state = self.surface.evaluate(prior, likelihood, state.map.theta, budget)
+                state = self.surface.evaluate(prior, likelihood, state.map.theta, self._settling)
         except NotPositiveDefiniteError:
             return None
         return state
@@ -124,8 +130,9 @@ class Ascent:
         if self.trained or best.map.max_gradient <= enough:
             return False
         self.trained = True
-        budget = min(SETTLING_ITERATIONS, self.max_iter)
-        self.best = self.surface.evaluate(best.prior, best.likelihood, best.map.theta, budget)
+        self.best = self.surface.evaluate(
+            best.prior, best.likelihood, best.map.theta, self._settling
+        )
         self.note(self.best, "trained on")
         return True
 

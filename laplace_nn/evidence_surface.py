@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from laplace_nn.curvature import GGN
+from laplace_nn.curvature import GGN, Anchor, Anchored
 from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
+from laplace_nn.hyperpriors import LogNormal
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import conjugate_gradients
 from laplace_nn.network import MLP
-from laplace_nn.objective import NegativeLogPosterior, in_weight_space
+from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
@@ -40,6 +41,12 @@ class State:
     posterior: GaussianPosterior = field(repr=False)
     evidence: Evidence
     n_effective_params: np.ndarray
+    log_hyperprior: float = 0.0
+
+    @property
+    def merit(self) -> float:
+        """What is climbed: the log evidence and what the hyperprior adds to it."""
+        return self.evidence.total + self.log_hyperprior
 
     @property
     def prior(self) -> GaussianPrior:
@@ -68,20 +75,44 @@ class EvidenceSurface:
         The network.
     rows : RowBlocks
         The training rows.
-    fit_prior, fit_noise : bool
-        Which hyperparameters may move; noise only that of a `Gaussian`.
+    fit_prior : bool or ndarray of bool, shape (G,)
+        Whether the prior's precisions may move, or which of them.
+    fit_noise : bool
+        Whether the noise of a `Gaussian` may.
     solver : str
         See `find_map`.
     tol : float
         See `find_map`.
+    hyperprior : LogNormal, optional
+        Over the precisions that move.
+    anchor : Anchor, optional
+        Of earlier rows, from `as_prior`. The evidence is then ln p(rows | earlier rows), and
+        nothing may move: its mean is the mode under these hyperparameters, and γ counts the
+        weights that the earlier rows determine too, which MacKay's updates of these rows' noise
+        must not.
+
+    Raises
+    ------
+    ValueError
+        If hyperparameters may move under an anchor.
     """
 
     mlp: MLP
     rows: RowBlocks
-    fit_prior: bool
+    fit_prior: bool | np.ndarray
     fit_noise: bool
     solver: str
     tol: float
+    hyperprior: LogNormal | None = None
+    anchor: Anchor | None = None
+
+    def __post_init__(self) -> None:
+        if self.anchor is not None and (np.any(self.fit_prior) or self.fit_noise):
+            raise ValueError(
+                "With an anchor the hyperparameters are those of the earlier rows and may not "
+                f"move; got fit_prior={self.fit_prior!r} and fit_noise={self.fit_noise!r}: set "
+                "both to False."
+            )
 
     def evaluate(
         self,
@@ -95,17 +126,25 @@ class EvidenceSurface:
         result = find_map(
             objective, theta, solver=self.solver, tol=self.tol, max_iter=max_iter, warn=False
         )
-        curvature = GGN(self.mlp, result.theta, likelihood, self.rows)
-        in_weights = in_weight_space(self.mlp, self.rows)
-        form = DensePosterior if in_weights else KernelPosterior
+        form = DensePosterior if objective.in_weight_space else KernelPosterior
+        curvature: GGN | Anchored = GGN(self.mlp, result.theta, likelihood, self.rows)
+        if self.anchor is not None:
+            curvature = Anchored(curvature, self.anchor, likelihood.scale)
         posterior = form.from_curvature(result.theta, curvature, prior, likelihood.scale)
         fit = log_likelihood(self.mlp, result.theta, likelihood, self.rows)
         evidence = log_marginal_likelihood(posterior, fit)
-        return State(result, likelihood, posterior, evidence, posterior.n_effective_params())
+        if self.anchor is not None:
+            log_prior = self.anchor.log_density(result.theta, prior)
+            evidence = replace(evidence, log_prior=log_prior)
+        gamma = posterior.n_effective_params()
+        believed = 0.0
+        if self.hyperprior is not None:
+            believed = self.hyperprior.log_density(prior.precisions[self.moving(prior)])
+        return State(result, likelihood, posterior, evidence, gamma, believed)
 
     def is_dead(self, theta: np.ndarray) -> bool:
         """Whether the prior has switched every hidden unit off: the outputs are constants."""
-        if self.mlp.n_layers == 1 or not self.fit_prior:
+        if self.mlp.n_layers == 1 or not np.any(self.fit_prior):
             return False
         outputs = self.rows.concatenate(
             lambda block: self.mlp.forward(theta, block.X).outputs,
@@ -116,35 +155,40 @@ class EvidenceSurface:
     def mackay(self, state: State) -> np.ndarray:
         """MacKay's (ln α, ln β) within their caps, groups without effect at theirs."""
         target = state.log_hyperparameters
-        if self.fit_prior:
-            target[:-1] = self._log_precisions(state)
-            target[:-1][self.without_effect(state)] = np.log(MAX_PRECISION)
+        moving = self.moving(state.prior)
+        target[:-1][moving] = self._log_precisions(state)[moving]
+        target[:-1][self.without_effect(state)] = np.log(MAX_PRECISION)
         if self.fit_noise:
             target[-1] = self._log_noise_precision(state)
         return self.bounded(target)
 
     def without_effect(self, state: State) -> np.ndarray:
-        """The groups whose weights the data leave to the prior, (G,)."""
-        if not self.fit_prior:
-            return np.zeros(state.prior.n_groups, dtype=bool)
-        return state.n_effective_params < PRUNED_SHARE * state.prior.group_sizes
+        """The groups whose weights the data leave to the prior, (G,).
+
+        None where a hyperprior says what to believe then.
+        """
+        free = self.moving(state.prior) & (self.hyperprior is None)
+        return free & (state.n_effective_params < PRUNED_SHARE * state.prior.group_sizes)
 
     def gradient(self, state: State) -> np.ndarray:
-        """Of the log evidence with respect to (ln α, ln β), the mode's motion included, (G + 1,).
+        """Of the merit with respect to (ln α, ln β), the mode's motion included, (G + 1,).
 
-        ½(γ_g - α_g Σ_{i∈g} w² - D_g) and ½(NK - γ - β·SSE + Σ_g D_g), D_g = d ln det A / d ln α_g
-        by way of the mode (PRML 3.89-3.95 without D). Zero where nothing may move.
+        For the log evidence ½(γ_g - α_g Σ_{i∈g} w² - D_g) and ½(NK - γ - β·SSE + Σ_g D_g), where
+        D_g = d ln det A / d ln α_g by way of the mode (PRML 3.89-3.95 without D). Zero where
+        nothing may move.
         """
         drift = self._drift(state)
         weight_part = state.prior.precisions * state.prior.squared_norms(state.map.theta)
         gamma = state.n_effective_params - drift
         free = self._n_values - gamma.sum() - state.likelihood.scale * self._sse(state)
         gradient = 0.5 * np.append(gamma - weight_part, free)
+        if self.hyperprior is not None:
+            gradient[:-1] += self.hyperprior.gradient(state.prior.precisions)
         return np.where(self.moves(state), gradient, 0.0)
 
     def moves(self, state: State) -> np.ndarray:
         """Which of (ln α, ln β) may move and are not at their caps, (G + 1,)."""
-        free = np.append(np.full(state.prior.n_groups, self.fit_prior), self.fit_noise)
+        free = np.append(self.moving(state.prior), self.fit_noise)
         lowest, highest = _bounds(len(free))
         values = state.log_hyperparameters
         return free & (values > lowest + 1e-9) & (values < highest - 1e-9)
@@ -168,7 +212,7 @@ class EvidenceSurface:
         product, solve = objective.hessian_products(theta), state.posterior.solve
         drift = np.zeros(prior.n_groups)
         for group in np.flatnonzero(prior.squared_norms(theta) > 0.0):
-            pull = np.where(prior.groups == group, prior.precision * theta, 0.0)
+            pull = np.where(prior.groups == group, prior.gradient(theta), 0.0)
             motion, _, convex = conjugate_gradients(product, -pull, solve, DRIFT_ACCURACY)
             motion = motion if convex else -solve(pull)
             h = DRIFT_STEP * np.linalg.norm(theta) / np.linalg.norm(motion)
@@ -177,9 +221,11 @@ class EvidenceSurface:
         return drift
 
     def _log_precisions(self, state: State) -> np.ndarray:
-        """ln α_g = ln γ_g - ln Σ_g w² (PRML 3.92, 5.178 with groups)."""
+        """ln α_g = ln γ_g - ln Σ_g w² (PRML 3.92, 5.178 with groups), or with the hyperprior."""
         smallest = np.finfo(float).tiny
         norms = state.prior.squared_norms(state.map.theta)
+        if self.hyperprior is not None:
+            return np.log(self.hyperprior.update(state.n_effective_params, norms))
         gamma = np.maximum(state.n_effective_params, smallest)
         return np.log(gamma) - np.log(np.maximum(norms, smallest))
 
@@ -194,20 +240,26 @@ class EvidenceSurface:
         normaliser = likelihood.log_normaliser(self.rows.total_weight, self.mlp.n_outputs)
         return 2.0 * (normaliser - state.evidence.log_likelihood) / likelihood.scale
 
+    def moving(self, prior: GaussianPrior) -> np.ndarray:
+        """The groups whose precision may move, (G,)."""
+        return np.broadcast_to(np.asarray(self.fit_prior, dtype=bool), (prior.n_groups,))
+
     @property
     def _n_values(self) -> float:
         """NK."""
         return self.rows.total_weight * self.mlp.n_outputs
 
     def _objective(self, prior: GaussianPrior, likelihood: Likelihood) -> NegativeLogPosterior:
-        return NegativeLogPosterior(self.mlp, likelihood, prior, self.rows)
+        return NegativeLogPosterior(self.mlp, likelihood, prior, self.rows, self.anchor)
 
     def moved(
         self, state: State, log_hyperparameters: np.ndarray
     ) -> tuple[GaussianPrior, Likelihood]:
         """The state's prior and likelihood with other hyperparameters."""
         values = np.exp(log_hyperparameters)
-        prior = state.prior.with_precisions(values[:-1]) if self.fit_prior else state.prior
+        moving = self.moving(state.prior)
+        precisions = np.where(moving, values[:-1], state.prior.precisions)
+        prior = state.prior.with_precisions(precisions)
         likelihood = state.likelihood
         if self.fit_noise and isinstance(likelihood, Gaussian):
             likelihood = replace(likelihood, noise_precision=float(values[-1]))

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from laplace_nn.ascent import OUT_OF_CYCLES, Ascent
+from laplace_nn.curvature import Anchor
 from laplace_nn.evidence_surface import EvidenceSurface, State
+from laplace_nn.hyperpriors import LogNormal
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.network import MLP
 from laplace_nn.priors import GaussianPrior
@@ -25,7 +27,7 @@ __all__ = ["START_STRENGTHS", "Reestimation", "reestimate", "start_strength"]
 # What starts begin with, for standardised inputs and targets: a prior precision as a share of
 # the number of rows, and a noise precision. Most are strong: from above, the evidence is climbed
 # along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
-START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 3.0), (0.03, 10.0))
+START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 10.0), (0.03, 3.0))
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -76,8 +78,10 @@ def reestimate(
     rows: RowBlocks,
     theta: np.ndarray,
     *,
-    fit_prior: bool = True,
+    fit_prior: bool | np.ndarray = True,
     fit_noise: bool = True,
+    hyperprior: LogNormal | None = None,
+    anchor: Anchor | None = None,
     refine: bool = True,
     solver: str = "auto",
     tol: float = 1e-3,
@@ -106,8 +110,15 @@ def reestimate(
         The training rows.
     theta : ndarray of shape (P,)
         Start weights.
-    fit_prior, fit_noise : bool, default=True
-        Which hyperparameters may move; noise only that of a `Gaussian`.
+    fit_prior : bool or ndarray of bool, shape (G,), default=True
+        Whether the prior's precisions may move, or which of them.
+    fit_noise : bool, default=True
+        Whether the noise of a `Gaussian` may.
+    hyperprior : LogNormal, optional
+        Over the precisions that move; its log density is climbed with the evidence.
+    anchor : Anchor, optional
+        Of earlier rows, from `as_prior`; nothing may move under it, the noise included: see
+        `EvidenceSurface`. The start should be its mean.
     refine : bool, default=True
         Whether the evidence's gradient takes over where MacKay's updates no longer lead up: dearer
         and better, with up to 10 prior groups.
@@ -130,6 +141,11 @@ def reestimate(
     Reestimation
         The best state, converged or not, with the history.
 
+    Raises
+    ------
+    ValueError
+        If hyperparameters may move under an anchor.
+
     Notes
     -----
     After `FLAT_CYCLES` cycles whose rise is below ``tol**2`` the climb ends too: a precision that
@@ -151,7 +167,9 @@ def reestimate(
     (True, True)
     """
     fit_noise = fit_noise and isinstance(likelihood, Gaussian)
-    surface = EvidenceSurface(mlp, rows, fit_prior, fit_noise, solver, gradient_tol)
+    surface = EvidenceSurface(
+        mlp, rows, fit_prior, fit_noise, solver, gradient_tol, hyperprior, anchor
+    )
     history: list[dict[str, Any]] = []
 
     def note(state: State, event: str) -> None:
@@ -159,14 +177,14 @@ def reestimate(
         if callback is not None:
             callback(history[-1])
 
-    if not (fit_prior or fit_noise):
+    if not (np.any(fit_prior) or fit_noise):
         state = surface.evaluate(prior, likelihood, theta, max_iter)
         note(state, "fixed")
         return Reestimation(state, True, "nothing to re-estimate", history)
     start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter)
     ascent = Ascent(surface, start, note, tol, max_iter, refine)
     reason = ascent.run(max_cycles)
-    if dead is not None and dead.evidence.total > ascent.best.evidence.total:
+    if dead is not None and dead.merit > ascent.best.merit:
         ascent = Ascent(surface, dead, note, tol, max_iter, refine)
         reason = ascent.run(max_cycles)
     best = ascent.best
@@ -189,10 +207,12 @@ def _living_start(
     if surface.is_dead(theta):
         note(state, "start")
         return state, None
-    while surface.is_dead(state.map.theta) and prior.precisions.max() > START_PRECISIONS[0]:
+    moving = surface.moving(prior)
+    weaker = np.where(moving, WEAKENING, 1.0)
+    while surface.is_dead(state.map.theta) and prior.precisions[moving].max() > START_PRECISIONS[0]:
         note(state, "dead")
         dead = state if dead is None else dead
-        prior = prior.with_precisions(prior.precisions / WEAKENING)
+        prior = prior.with_precisions(prior.precisions / weaker)
         state = surface.evaluate(prior, likelihood, theta, budget)
     note(state, "start")
     return state, dead
