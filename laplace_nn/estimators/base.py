@@ -1,4 +1,4 @@
-"""What both estimators share: standardising, starts in parallel, choosing by evidence."""
+"""What both estimators share: standardising, starts in parallel, the committee of their modes."""
 
 import os
 import warnings
@@ -7,27 +7,33 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
+from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
+from laplace_nn.estimators.committee import Member, elect
 from laplace_nn.estimators.names import (
     check_parameters,
+    given_precisions,
     make_curvature,
+    make_hyperprior,
     make_mlp,
     make_prior,
     posterior_form,
 )
 from laplace_nn.estimators.progress import Progress
+from laplace_nn.estimators.sequential import Sequential
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.evidence_surface import State
-from laplace_nn.leave_one_out import LeaveOneOut, leave_one_out
+from laplace_nn.leave_one_out import leave_one_out
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
-from laplace_nn.objective import in_weight_space
+from laplace_nn.objective import NegativeLogPosterior, in_weight_space
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
 from laplace_nn.reestimation import Reestimation, reestimate, start_strength
@@ -38,6 +44,7 @@ __all__ = ["BaseLaplaceMLP"]
 
 # Below this size of the smaller of P and N·K, BLAS threads cost more than they bring.
 ONE_THREAD_SIZE = 2000
+LOO_SHARE = 2.0  # of the summed leave-one-out log score, where it is joined with the evidence
 N_MATRICES = 4  # of the covariance's size that are alive at the same time in a fit
 
 
@@ -55,7 +62,7 @@ class Start:
         return cls(state.map.theta, state.prior, state.likelihood)
 
 
-class BaseLaplaceMLP(BaseEstimator):
+class BaseLaplaceMLP(Sequential, BaseEstimator):
     """Parameters and machinery of both estimators; not for use by itself."""
 
     def _fit_rows(
@@ -70,7 +77,7 @@ class BaseLaplaceMLP(BaseEstimator):
         starts = self._starts(mlp, likelihood, rows.total_weight)
         with threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas"):
             found = self._climb(mlp, rows, starts)
-            self._keep_best(mlp, rows, found)
+            self._keep(mlp, rows, found)
 
     def _starts(self, mlp: MLP, likelihood: Likelihood, n_rows: float) -> list[Start]:
         """The starts: random weights, strengths in turn; the last fit first if warm."""
@@ -84,17 +91,19 @@ class BaseLaplaceMLP(BaseEstimator):
         starts = []
         for index, sequence in enumerate(sequences[:n_starts]):
             alpha, beta = start_strength(index, n_rows)
-            precision = alpha if self._is_auto("prior_precision") else self.prior_precision
-            prior = self._make_prior(mlp, precision)
+            prior = self._make_prior(mlp, alpha)
             noise = Gaussian(beta) if self._is_auto("noise_precision") else likelihood
             start_likelihood = noise if isinstance(likelihood, Gaussian) else likelihood
             theta = mlp.initialise(np.random.default_rng(sequence))
             starts.append(Start(theta, prior, start_likelihood))
         return starts
 
-    def _make_prior(self, mlp: MLP, precision: float | np.ndarray) -> GaussianPrior:
+    def _make_prior(self, mlp: MLP, precision: float) -> GaussianPrior:
+        """The prior, with this precision where none is given."""
         names = getattr(self, "feature_names_in_", None)
-        return make_prior(self.prior, mlp, precision, None if names is None else list(names))
+        prior = make_prior(self.prior, mlp, None if names is None else list(names))
+        given = given_precisions(prior, self.prior_precision)
+        return prior.with_precisions(np.where(np.isnan(given), precision, given))
 
     def _warm_start(self, mlp: MLP, likelihood: Likelihood) -> Start | None:
         if not (self.warm_start and hasattr(self, "theta_")):
@@ -106,28 +115,31 @@ class BaseLaplaceMLP(BaseEstimator):
                 f"{mlp.layer_sizes}: set warm_start=False."
             )
         prior = self._make_prior(mlp, 1.0)
-        if self._is_auto("prior_precision"):
-            # Every group begins at the geometric mean of what its weights had.
-            logs = np.bincount(prior.groups, np.log(self.prior_.precision), prior.n_groups)
-            prior = prior.with_precisions(np.exp(logs / prior.group_sizes))
-        else:
-            prior = self._make_prior(mlp, self.prior_precision)
+        # Every group begins at the geometric mean of what its weights had.
+        logs = np.bincount(prior.groups, np.log(self.prior_.precision), prior.n_groups)
+        moved = np.where(self._moving(prior), np.exp(logs / prior.group_sizes), prior.precisions)
+        prior = prior.with_precisions(moved)
         auto_noise = isinstance(likelihood, Gaussian) and self._is_auto("noise_precision")
         return Start(self.theta_, prior, self.likelihood_ if auto_noise else likelihood)
 
     def _climb(self, mlp: MLP, rows: RowBlocks, starts: list[Start]) -> list[Reestimation]:
         """One climb of the evidence a start, in parallel where asked for."""
+        moving = self._moving(starts[0].prior)
         settings = {
-            "fit_prior": self._is_auto("prior_precision"),
+            "fit_prior": moving,
             "fit_noise": self._is_auto("noise_precision"),
+            "hyperprior": make_hyperprior(self.hyperprior),
+            "refine": len(starts) == 1,
             "solver": self.solver,
             "tol": self.tol,
             "gradient_tol": self.gradient_tol,
             "max_cycles": self.max_cycles,
             "max_iter": self.max_iter,
         }
-        with Progress(len(starts) + 1, self._log_jacobian(rows), bool(self.verbose)) as progress:
-            settings["refine"] = len(starts) == 1
+        one_kept = len(starts) > 1 and self.committee == 1
+        refined = one_kept and (np.any(moving) or settings["fit_noise"])
+        shift = self._log_jacobian(rows)
+        with Progress(len(starts) + int(refined), shift, bool(self.verbose)) as progress:
             if self.n_jobs in (None, 1) or len(starts) == 1:
                 found = [
                     _climb_one(mlp, rows, start, settings, progress.callback(index))
@@ -138,50 +150,92 @@ class BaseLaplaceMLP(BaseEstimator):
                     delayed(_climb_one)(mlp, rows, start, settings, None) for start in starts
                 )
                 found = [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
-            if len(starts) > 1 and (settings["fit_prior"] or settings["fit_noise"]):
-                scores = [
-                    self._selection_score(mlp, rows, climbed.state, climbed.state.evidence.total)
-                    for climbed in found
-                ]
-                best = int(np.argmax(scores))
-                settings["refine"] = True
+            if refined:
+                best = int(np.argmax([self._score(mlp, rows, climbed) for climbed in found]))
                 start = Start.at(found[best].state)
-                refined = _climb_one(mlp, rows, start, settings, progress.callback(best))
-                found[best] = refined.after(found[best])
+                top = settings | {"refine": True}
+                climbed = _climb_one(mlp, rows, start, top, progress.callback(best))
+                found[best] = climbed.after(found[best])
             return found
 
-    def _keep_best(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> None:
-        """Set the fitted attributes from the climb that ended with the best score."""
-        best, posterior, evidence = self._choose(mlp, rows, found)
+    def _keep(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> None:
+        """Set the fitted attributes from the committee of the modes that were found."""
+        candidates = self._candidates(mlp, rows, found)
+        self.committee_ = elect(
+            candidates, self.committee, self.committee_weights, rows.sample_weight
+        )
+        best = self.committee_[0]
         state = best.state
-        self.mlp_, self.theta_ = mlp, state.map.theta
+        self.mlp_, self.theta_ = mlp, best.theta
         self.likelihood_, self.prior_ = state.likelihood, state.prior
-        self.posterior_ = posterior
+        self.posterior_ = best.posterior
         self.prior_precision_ = state.prior.precisions
         self.n_effective_params_ = state.n_effective_params
         self.pruned_groups_ = state.pruned
-        self.log_marginal_likelihood_ = evidence + self._log_jacobian(rows)
+        self.log_marginal_likelihood_ = best.log_evidence
+        if isinstance(self.prior, str) and self.prior == "ard":
+            self.relevance_ = state.prior.precisions[: mlp.n_inputs] ** -0.5
         self.history_ = self._history(found, self._log_jacobian(rows))
         self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
-        self._loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
-        self.loo_log_score_ = self._loo_log_score(self._loo, rows, state.likelihood)
+        scores = np.array([member.loo_log_scores for member in self.committee_])
+        mixed = logsumexp(scores, axis=0, b=self._weights[:, None])
+        self.loo_log_score_ = float(np.average(mixed, weights=rows.sample_weight))
         self._set_coefficients()
+        self.diagnostics_ = self._diagnose(best, rows)
         self._warn(best)
 
-    def _selection_score(self, mlp: MLP, rows: RowBlocks, state: State, evidence: float) -> float:
-        """What starts are ranked by."""
+    def _candidates(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> list[Member]:
+        """Every start's mode under the asked-for curvature, unless none allows it."""
+        members, refused = [], None
+        for start, climbed in enumerate(found):
+            try:
+                members.append(self._candidate(mlp, rows, start, climbed))
+            except NotPositiveDefiniteError as error:
+                refused = error
+        if not members:
+            assert refused is not None
+            raise refused
+        return members
+
+    def _candidate(self, mlp: MLP, rows: RowBlocks, start: int, climbed: Reestimation) -> Member:
+        state = climbed.state
+        posterior, evidence = self._posterior(mlp, rows, state)
+        evidence += self._log_jacobian(rows)
+        loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
+        scores = self._log_scores(loo.mean, loo.covariance, rows.targets, state.likelihood)
+        score = self._selection_score(evidence, scores, rows)
+        return Member(start, state, posterior, evidence, loo, scores, score, climbed.converged)
+
+    def _posterior(self, mlp: MLP, rows: RowBlocks, state: State) -> tuple[Any, float]:
+        """The posterior and evidence at a mode under the asked-for curvature."""
+        form = posterior_form(self.posterior, self.curvature, in_weight_space(mlp, rows))
+        if self.curvature == "ggn" and form is type(state.posterior):
+            return state.posterior, state.evidence.total
+        build: Any = getattr(form, "from_curvature", form)
+        curvature = make_curvature(self.curvature, mlp, state.map.theta, state.likelihood, rows)
+        posterior = build(state.map.theta, curvature, state.prior, state.likelihood.scale)
+        fit = log_likelihood(mlp, state.map.theta, state.likelihood, rows)
+        return posterior, log_marginal_likelihood(posterior, fit).total
+
+    def _score(self, mlp: MLP, rows: RowBlocks, climbed: Reestimation) -> float:
+        """What a start is ranked by before it is climbed to the top."""
+        state = climbed.state
+        evidence = state.evidence.total + self._log_jacobian(rows)
         if self.selection == "evidence":
             return evidence
         loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
-        summed = rows.total_weight * self._loo_log_score(loo, rows, state.likelihood)
-        if self.selection == "loo":
-            return summed
-        return evidence + self._log_jacobian(rows) + 2.0 * summed
+        scores = self._log_scores(loo.mean, loo.covariance, rows.targets, state.likelihood)
+        return self._selection_score(evidence, scores, rows)
 
-    def _loo_log_score(self, loo: LeaveOneOut, rows: RowBlocks, likelihood: Likelihood) -> float:
-        """Mean leave-one-out log score of the training rows, in nats and in the units of y."""
-        scores = self._log_scores(loo.mean, loo.covariance, rows.targets, likelihood)
-        return float(np.average(scores, weights=rows.sample_weight))
+    def _selection_score(
+        self, evidence: float, loo_log_scores: np.ndarray, rows: RowBlocks
+    ) -> float:
+        summed = float(np.sum(rows.weigh(loo_log_scores)))
+        return {
+            "evidence": evidence,
+            "loo": summed,
+            "evidence+loo": evidence + LOO_SHARE * summed,
+        }[self.selection]
 
     def _log_scores(
         self,
@@ -210,33 +264,21 @@ class BaseLaplaceMLP(BaseEstimator):
         """β in the units of y that were passed; 1 where the likelihood has none."""
         return noise_precision
 
-    def _choose(
-        self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]
-    ) -> tuple[Reestimation, Any, float]:
-        """The climb of best evidence under the asked-for curvature, with its posterior."""
-        form = posterior_form(self.posterior, self.curvature, in_weight_space(mlp, rows))
-        build: Any = getattr(form, "from_curvature", form)
-        ranked, refused = [], None
-        for climbed in found:
-            state = climbed.state
-            if self.curvature == "ggn" and form is type(state.posterior):
-                ranked.append((climbed, state.posterior, state.evidence.total))
-                continue
-            curvature = make_curvature(self.curvature, mlp, state.map.theta, state.likelihood, rows)
-            fit = log_likelihood(mlp, state.map.theta, state.likelihood, rows)
-            try:
-                posterior = build(state.map.theta, curvature, state.prior, state.likelihood.scale)
-                evidence = log_marginal_likelihood(posterior, fit).total
-            except NotPositiveDefiniteError as error:
-                refused = error
-                continue
-            ranked.append((climbed, posterior, evidence))
-        if not ranked:
-            assert refused is not None
-            raise refused
-        return max(ranked, key=lambda r: self._selection_score(mlp, rows, r[0].state, r[2]))
+    def _diagnose(self, best: Member, rows: RowBlocks) -> Diagnostics:
+        """What can be known of the best mode's trustworthiness from the training rows."""
+        state = best.state
+        return diagnose(
+            NegativeLogPosterior(self.mlp_, state.likelihood, state.prior, rows),
+            state.posterior,
+            log_evidence=best.log_evidence,
+            loo_score=float(np.sum(rows.weigh(best.loo_log_scores))),
+            loo=best.loo,
+            rng=np.random.default_rng(0),
+        )
 
-    def _warn(self, best: Reestimation) -> None:
+    def _warn(self, best: Member) -> None:
+        for finding in self.diagnostics_.findings:
+            warnings.warn(finding, UntrustworthyFitWarning, stacklevel=5)
         state = best.state
         if not state.map.converged:
             warnings.warn(
@@ -285,9 +327,31 @@ class BaseLaplaceMLP(BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64, order="C")
         return RowBlocks(self._standardised(X))
 
+    def _outputs(self, rows: RowBlocks) -> np.ndarray:
+        """MAP outputs inside of every member, (C, n, K)."""
+        return np.array([self._outputs_of(member, rows) for member in self.committee_])
+
+    def _outputs_of(self, member: Member, rows: RowBlocks) -> np.ndarray:
+        return rows.concatenate(
+            lambda block: self.mlp_.forward(member.theta, block.X).outputs,
+            row_bytes=16 * sum(self.mlp_.layer_sizes),
+        )
+
     def _linearised(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (n, K) and covariance (n, K, K) of the linearised network's outputs."""
-        return linearised(self.mlp_, self.posterior_, self._rows(X))
+        """Means (C, n, K) and covariances (C, n, K, K) of every member's linearised outputs."""
+        rows = self._rows(X)
+        pairs = [linearised(self.mlp_, member.posterior, rows) for member in self.committee_]
+        means, covariances = zip(*pairs, strict=True)
+        return np.array(means), np.array(covariances)
+
+    @property
+    def _weights(self) -> np.ndarray:
+        """Weights of the committee's members, (C,)."""
+        return np.array([member.weight for member in self.committee_])
+
+    def _moving(self, prior: GaussianPrior) -> np.ndarray:
+        """The prior's groups whose precision is re-estimated, (G,)."""
+        return np.isnan(given_precisions(prior, self.prior_precision))
 
     def _is_auto(self, name: str) -> bool:
         value = getattr(self, name, "auto")

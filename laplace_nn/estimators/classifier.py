@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from laplace_nn.estimators.base import BaseLaplaceMLP, checked_weights
 from laplace_nn.likelihoods import Bernoulli, Categorical, Likelihood
+from laplace_nn.mixture import joint_moments, mixed_probabilities
 from laplace_nn.network import Activation
 from laplace_nn.predictive import (
     logistic_gauss_hermite,
@@ -38,10 +39,11 @@ class LaplaceMLPClassifier(ClassifierMixin, BaseLaplaceMLP):
         Units of each hidden layer; ``()`` is Bayesian logistic regression.
     activation : str or Activation, default="tanh"
         Of every hidden layer: "tanh", "logistic", "relu", "softplus", "silu", "gelu" or "identity".
-    prior : {"layer", "single", "layer_kind", "ard"}, array of P labels or GaussianPrior, \
-default="layer"
+    prior : {"layer", "single", "layer_kind", "ard", "unit"}, array of P labels or GaussianPrior, \
+default="ard"
         Which weights share a prior precision: those of a layer, all, weights and biases of
-        each layer apart, or each input's fan-out (automatic relevance determination).
+        each layer apart, each input's fan-out (automatic relevance determination), or each hidden
+        unit's fan-in.
     curvature : str or callable, default="ggn"
         The Hessian of the posterior: "ggn" (outer products), "exact", "exact_positive" (its
         negative eigenvalues dropped), "kfac" (Kronecker factors), "backprop_diagonal" (the
@@ -59,15 +61,25 @@ default="layer"
         more.
     solver : {"auto", "lm", "lbfgs", "cg"}, default="auto"
         See `laplace_nn.training.find_map`.
-    prior_precision : "auto", float or array of shape (G,), default="auto"
-        α, for weights of standardised inputs; "auto" re-estimates it.
+    prior_precision : "auto", float, array of shape (G,) or dict, default="auto"
+        α, for weights of standardised inputs; "auto" re-estimates it, a dictionary fixes the
+        groups it names.
+    hyperprior : float, LogNormal or None, default=10.0
+        What is believed of the precisions that are re-estimated: ln α ~ N(0, (ln hyperprior)²), a
+        factor of ten either way at one standard deviation. None lets the evidence alone decide.
     standardize : bool, default=True
         Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
     n_restarts : int, default=3
-        Starts from random weights and priors of different strength, ranked by evidence.
-    selection : {"evidence", "loo", "evidence+loo"}, default="evidence"
+        Starts from random weights and priors of different strength.
+    selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
         What the starts are ranked by: the log evidence, the summed leave-one-out log score, or the
         first plus twice the second.
+    committee : int or "all", default="all"
+        How many of the starts' modes are kept; predictions are their mixture. One alone is climbed
+        to the top of its evidence by gradient.
+    committee_weights : {"stacking", "evidence", "equal"}, default="stacking"
+        How the modes are weighed: half equally and half so that the mixture's leave-one-out log
+        score is largest (stacking), by their evidence, or equally.
     max_iter : int, default=1000
         Budget of Newton-like steps of a MAP fit.
     max_cycles : int, default=50
@@ -95,6 +107,11 @@ default="layer"
         The same for raw inputs, in MLPClassifier's shapes.
     posterior_ : GaussianPosterior
         Over ``theta_``.
+    committee_ : tuple of Member
+        The modes that are kept, best score first, each with its weight, hyperparameters, posterior
+        and evidence. The other attributes speak of the first.
+    relevance_ : ndarray of shape (D,)
+        α^-½ of every input's weights, with ``prior="ard"`` only: near 0 for an irrelevant input.
     prior_ : GaussianPrior
         With the precisions found and the names of its groups.
     prior_precision_ : ndarray of shape (G,)
@@ -105,8 +122,8 @@ default="layer"
         Groups whose precision ran into its cap: the data do not speak of them.
     loo_log_score_ : float
         Mean approximate leave-one-out log score of the training rows, in nats a row and in the
-        units of y: what `score`-like figures to expect on new rows. Optimistic where the fit is
-        overfitted; rows that are the same count as one.
+        units of y: what the log density of new rows is to be expected. Optimistic where the fit
+        is overfitted; rows that are the same count as one.
     log_marginal_likelihood_ : float
         Log evidence of the training labels, without a symmetry term.
     history_ : list of dict
@@ -142,15 +159,18 @@ default="layer"
         hidden_layer_sizes: Any = (50,),
         activation: str | Activation = "tanh",
         *,
-        prior: str | GaussianPrior | np.ndarray = "layer",
+        prior: str | GaussianPrior | np.ndarray = "ard",
         curvature: str = "ggn",
         posterior: str = "auto",
         link: str = "auto",
         solver: str = "auto",
         prior_precision: Any = "auto",
+        hyperprior: Any = 10.0,
         standardize: bool = True,
         n_restarts: int = 3,
-        selection: str = "evidence",
+        selection: str = "evidence+loo",
+        committee: int | str = "all",
+        committee_weights: str = "stacking",
         max_iter: int = 1000,
         max_cycles: int = 50,
         tol: float = 1e-3,
@@ -168,9 +188,12 @@ default="layer"
         self.link = link
         self.solver = solver
         self.prior_precision = prior_precision
+        self.hyperprior = hyperprior
         self.standardize = standardize
         self.n_restarts = n_restarts
         self.selection = selection
+        self.committee = committee
+        self.committee_weights = committee_weights
         self.max_iter = max_iter
         self.max_cycles = max_cycles
         self.tol = tol
@@ -249,7 +272,8 @@ default="layer"
         ndarray of shape (n, C)
             In the order of ``classes_``; rows sum to 1.
         """
-        return self._averaged_link(*self.latent_mean_and_covariance(X))
+        check_is_fitted(self)
+        return self._mixed(*self._linearised(X))
 
     def loo_predictions(self) -> np.ndarray:
         """Approximate leave-one-out class probabilities of the training rows, (N, C).
@@ -258,7 +282,13 @@ default="layer"
         carry weight.
         """
         check_is_fitted(self)
-        return self._averaged_link(self._loo.mean, self._loo.covariance)
+        loos = [member.loo for member in self.committee_]
+        return self._mixed([loo.mean for loo in loos], [loo.covariance for loo in loos])
+
+    def _mixed(self, means: Any, covariances: Any) -> np.ndarray:
+        """The committee's class probabilities from every member's Gaussian logits, (n, C)."""
+        each = [self._averaged_link(m, V) for m, V in zip(means, covariances, strict=True)]
+        return mixed_probabilities(self._weights, np.array(each))
 
     def _log_scores(
         self,
@@ -283,7 +313,7 @@ default="layer"
         return softmax_probit(mean, covariance)
 
     def map_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities of the MAP weights alone, link(f_MAP), (n, C)."""
+        """Class probabilities of the best mode's MAP weights alone, link(f_MAP), (n, C)."""
         rows = self._rows(X)
         outputs = self.mlp_.forward(self.theta_, rows.X).outputs
         if len(self.classes_) == 2:
@@ -292,9 +322,9 @@ default="layer"
         return softmax(outputs, axis=1)
 
     def latent_mean_and_covariance(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Gaussian of the logits: mean (n, K) and covariance (n, K, K); K = 1 for two classes."""
+        """Mean (n, K) and covariance (n, K, K) of the committee's logits; K = 1 for two classes."""
         check_is_fitted(self)
-        return self._linearised(X)
+        return joint_moments(self._weights, *self._linearised(X))
 
     def log_predictive_density(self, X: Any, y: Any) -> np.ndarray:
         """Log predictive probability of the labels y (n,), in nats, (n,).

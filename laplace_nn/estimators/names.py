@@ -18,6 +18,8 @@ from laplace_nn.curvature import (
     PositivePart,
 )
 from laplace_nn.curvature.base import require
+from laplace_nn.estimators.committee import WEIGHTS
+from laplace_nn.hyperpriors import LogNormal
 from laplace_nn.network import MLP, Activation
 from laplace_nn.posterior import (
     DensePosterior,
@@ -39,6 +41,8 @@ __all__ = [
     "POSTERIORS",
     "PRIORS",
     "check_parameters",
+    "given_precisions",
+    "make_hyperprior",
     "make_mlp",
     "make_prior",
     "posterior_form",
@@ -61,6 +65,7 @@ PRIORS: dict[str, Callable[..., GaussianPrior]] = {
     "layer": priors.by_layer,
     "layer_kind": priors.by_kind,
     "ard": priors.ard,
+    "unit": priors.by_unit,
 }
 
 Build = Callable[..., Any]
@@ -111,12 +116,9 @@ def make_mlp(
 
 
 def make_prior(
-    prior: str | GaussianPrior | np.ndarray,
-    mlp: MLP,
-    precision: float | np.ndarray,
-    input_names: Sequence[str] | None,
+    prior: str | GaussianPrior | np.ndarray, mlp: MLP, input_names: Sequence[str] | None
 ) -> GaussianPrior:
-    """The prior by name, by group labels or as it is, with a precision or one for each group."""
+    """The prior by name, by group labels or as it is; the precisions are yet to be set."""
     if isinstance(prior, str):
         build = _look_up("prior", prior, PRIORS)
         made = build(mlp, 1.0, input_names) if prior == "ard" else build(mlp, 1.0)
@@ -138,13 +140,44 @@ def make_prior(
             f"prior has {made.n_params} weights, the network {mlp.layer_sizes} has "
             f"{mlp.n_params}: give one group label a weight, layer by layer."
         )
-    precisions = np.asarray(precision, dtype=np.float64)
-    if precisions.ndim and precisions.shape != (made.n_groups,):
+    return made
+
+
+def given_precisions(prior: GaussianPrior, prior_precision: Any) -> np.ndarray:
+    """The precisions that are given, and NaN where they are to be found, (G,).
+
+    Raises
+    ------
+    ValueError
+        If a dictionary names a group that there is not, or an array does not fit the groups.
+    """
+    given = np.full(prior.n_groups, np.nan)
+    if isinstance(prior_precision, str):
+        return given
+    if isinstance(prior_precision, dict):
+        for name, value in prior_precision.items():
+            if name not in prior.names:
+                raise ValueError(
+                    f"prior_precision fixes the group {name!r}, which the prior does not have; "
+                    f"its groups are {', '.join(prior.names)}."
+                )
+            given[prior.names.index(name)] = value
+        return given
+    precisions = np.asarray(prior_precision, dtype=np.float64)
+    if precisions.ndim and precisions.shape != (prior.n_groups,):
         raise ValueError(
-            f"prior_precision must be a number or one number for each of the {made.n_groups} "
-            f"prior groups ({', '.join(made.names)}); got shape {precisions.shape}."
+            f"prior_precision must be a number or one number for each of the {prior.n_groups} "
+            f"prior groups ({', '.join(prior.names)}); got shape {precisions.shape}."
         )
-    return made.with_precisions(np.broadcast_to(precisions, (made.n_groups,)).copy())
+    given[:] = precisions
+    return given
+
+
+def make_hyperprior(hyperprior: Any) -> LogNormal | None:
+    """The hyperprior by its factor, as it is, or none."""
+    if hyperprior is None or isinstance(hyperprior, LogNormal):
+        return hyperprior
+    return LogNormal(float(hyperprior))
 
 
 def make_curvature(
@@ -200,11 +233,15 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         value = parameters[name]
         if not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
             raise ValueError(f"{name} must be a positive number; got {value!r}.")
+    _check_committee(parameters["committee"])
+    _look_up("committee_weights", parameters["committee_weights"], WEIGHTS)
+    _check_hyperprior(parameters["hyperprior"])
     for name in ("prior_precision", "noise_precision"):
         value = parameters.get(name, "auto")
         if isinstance(value, str) and value != "auto":
             raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
-        if not isinstance(value, str) and not np.all(np.asarray(value, dtype=float) > 0):
+        numbers = list(value.values()) if isinstance(value, dict) else value
+        if not isinstance(value, str) and not np.all(np.asarray(numbers, dtype=float) > 0):
             raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
     noise = parameters.get("noise_precision", "auto")
     if not isinstance(noise, str | int | float | np.number):
@@ -213,6 +250,21 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         value = parameters.get(name, False)
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} must be True or False; got {value!r}.")
+
+
+def _check_committee(committee: Any) -> None:
+    if not (_is_count(committee) or (isinstance(committee, str) and committee == "all")):
+        raise ValueError(f'committee must be a positive integer or "all"; got {committee!r}.')
+
+
+def _check_hyperprior(hyperprior: Any) -> None:
+    if hyperprior is None or isinstance(hyperprior, LogNormal):
+        return
+    if not isinstance(hyperprior, int | float | np.number) or not 1.0 < hyperprior < np.inf:
+        raise ValueError(
+            "hyperprior must be a factor above 1 (one standard deviation of a precision), a "
+            f"LogNormal, or None for none; got {hyperprior!r}."
+        )
 
 
 def _is_count(value: Any) -> bool:

@@ -7,9 +7,11 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from laplace_nn.estimators.base import BaseLaplaceMLP, checked_weights, mean_and_scale
+from laplace_nn.estimators.committee import Member
 from laplace_nn.likelihoods import Gaussian, Likelihood
+from laplace_nn.mixture import GaussianMixture, joint_moments
 from laplace_nn.network import Activation
-from laplace_nn.predictive import central_interval, gaussian_log_density
+from laplace_nn.predictive import gaussian_log_density
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised_joint
 from laplace_nn.rows import RowBlocks
@@ -31,10 +33,11 @@ class LaplaceMLPRegressor(RegressorMixin, BaseLaplaceMLP):
         Units of each hidden layer; ``()`` is Bayesian linear regression.
     activation : str or Activation, default="tanh"
         Of every hidden layer: "tanh", "logistic", "relu", "softplus", "silu", "gelu" or "identity".
-    prior : {"layer", "single", "layer_kind", "ard"}, array of P labels or GaussianPrior, \
-default="layer"
+    prior : {"layer", "single", "layer_kind", "ard", "unit"}, array of P labels or GaussianPrior, \
+default="ard"
         Which weights share a prior precision: those of a layer, all, weights and biases of
-        each layer apart, or each input's fan-out (automatic relevance determination).
+        each layer apart, each input's fan-out (automatic relevance determination), or each hidden
+        unit's fan-in.
     curvature : str or callable, default="ggn"
         The Hessian of the posterior: "ggn" (outer products), "exact", "exact_positive" (its
         negative eigenvalues dropped), "kfac" (Kronecker factors), "backprop_diagonal" (the
@@ -48,9 +51,12 @@ default="layer"
         curvature, prior, scale), such as a posterior class's ``from_curvature``.
     solver : {"auto", "lm", "lbfgs", "cg"}, default="auto"
         See `laplace_nn.training.find_map`.
-    prior_precision : "auto", float or array of shape (G,), default="auto"
-        α, for weights of standardised inputs and targets; "auto" re-estimates it. BayesianRidge
-        calls this quantity lambda.
+    prior_precision : "auto", float, array of shape (G,) or dict, default="auto"
+        α, for weights of standardised inputs and targets; "auto" re-estimates it, a
+        dictionary fixes the groups it names. BayesianRidge calls this quantity lambda.
+    hyperprior : float, LogNormal or None, default=10.0
+        What is believed of the precisions that are re-estimated: ln α ~ N(0, (ln hyperprior)²), a
+        factor of ten either way at one standard deviation. None lets the evidence alone decide.
     noise_precision : "auto" or float, default="auto"
         β in units of 1/y²; "auto" re-estimates it. BayesianRidge calls this quantity alpha.
     standardize : bool, default=True
@@ -59,10 +65,16 @@ default="layer"
         Whether targets are. Evidence, noise precision and predictions are in the units of y
         either way.
     n_restarts : int, default=3
-        Starts from random weights and priors of different strength, ranked by evidence.
-    selection : {"evidence", "loo", "evidence+loo"}, default="evidence"
+        Starts from random weights and priors of different strength.
+    selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
         What the starts are ranked by: the log evidence, the summed leave-one-out log score, or the
         first plus twice the second.
+    committee : int or "all", default="all"
+        How many of the starts' modes are kept; predictions are their mixture. One alone is climbed
+        to the top of its evidence by gradient.
+    committee_weights : {"stacking", "evidence", "equal"}, default="stacking"
+        How the modes are weighed: half equally and half so that the mixture's leave-one-out log
+        score is largest (stacking), by their evidence, or equally.
     max_iter : int, default=1000
         Budget of Newton-like steps of a MAP fit.
     max_cycles : int, default=50
@@ -88,6 +100,11 @@ default="layer"
         The same for raw inputs and targets, in MLPRegressor's shapes.
     posterior_ : GaussianPosterior
         Over ``theta_``.
+    committee_ : tuple of Member
+        The modes that are kept, best score first, each with its weight, hyperparameters, posterior
+        and evidence. The other attributes speak of the first.
+    relevance_ : ndarray of shape (D,)
+        α^-½ of every input's weights, with ``prior="ard"`` only: near 0 for an irrelevant input.
     prior_ : GaussianPrior
         With the precisions found and the names of its groups.
     prior_precision_ : ndarray of shape (G,)
@@ -100,8 +117,8 @@ default="layer"
         Groups whose precision ran into its cap: the data do not speak of them.
     loo_log_score_ : float
         Mean approximate leave-one-out log score of the training rows, in nats a row and in the
-        units of y: what `score`-like figures to expect on new rows. Optimistic where the fit is
-        overfitted; rows that are the same count as one.
+        units of y: what the log density of new rows is to be expected. Optimistic where the fit
+        is overfitted; rows that are the same count as one.
     log_marginal_likelihood_ : float
         Log evidence of the training targets in the units of y, without a symmetry term.
     history_ : list of dict
@@ -138,16 +155,19 @@ default="layer"
         hidden_layer_sizes: Any = (50,),
         activation: str | Activation = "tanh",
         *,
-        prior: str | GaussianPrior | np.ndarray = "layer",
+        prior: str | GaussianPrior | np.ndarray = "ard",
         curvature: str = "ggn",
         posterior: str = "auto",
         solver: str = "auto",
         prior_precision: Any = "auto",
+        hyperprior: Any = 10.0,
         noise_precision: Any = "auto",
         standardize: bool = True,
         normalize_y: bool = True,
         n_restarts: int = 3,
-        selection: str = "evidence",
+        selection: str = "evidence+loo",
+        committee: int | str = "all",
+        committee_weights: str = "stacking",
         max_iter: int = 1000,
         max_cycles: int = 50,
         tol: float = 1e-3,
@@ -164,11 +184,14 @@ default="layer"
         self.posterior = posterior
         self.solver = solver
         self.prior_precision = prior_precision
+        self.hyperprior = hyperprior
         self.noise_precision = noise_precision
         self.standardize = standardize
         self.normalize_y = normalize_y
         self.n_restarts = n_restarts
         self.selection = selection
+        self.committee = committee
+        self.committee_weights = committee_weights
         self.max_iter = max_iter
         self.max_cycles = max_cycles
         self.tol = tol
@@ -260,13 +283,10 @@ default="layer"
         if return_cov:
             return self._predict_joint(rows)
         if not return_std:
-            outputs = rows.concatenate(
-                lambda block: self.mlp_.forward(self.theta_, block.X).outputs,
-                row_bytes=16 * sum(self.mlp_.layer_sizes),
-            )
+            outputs = np.einsum("c,cnk->nk", self._weights, self._outputs(rows))
             return self._shaped(outputs * self.target_scale_ + self.target_mean_)
-        mean, covariance = self._predictive(X)
-        return self._shaped(mean), self._shaped(np.sqrt(np.einsum("nkk->nk", covariance)))
+        mixture = self._predictive(X)
+        return self._shaped(mixture.mean()), self._shaped(mixture.std())
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> np.ndarray:
         """Central predictive intervals, noise included.
@@ -285,8 +305,8 @@ default="layer"
         ndarray of shape (n, 2) or (n, K, 2)
             Lower and upper end, in the units of y.
         """
-        mean, std = self.predict(X, return_std=True)
-        return np.stack(central_interval(np.asarray(mean), std, coverage), axis=-1)
+        check_is_fitted(self)
+        return self._shaped(self._predictive(X).interval(coverage))
 
     def log_predictive_density(self, X: Any, y: Any) -> np.ndarray:
         """Log predictive density of targets, ln p(y|x, D), in nats and in the units of y.
@@ -303,12 +323,21 @@ default="layer"
         ndarray of shape (n,)
             One density a row.
         """
-        mean, covariance = self._predictive(X)
-        return gaussian_log_density(np.asarray(y, float).reshape(mean.shape), mean, covariance)
+        mixture = self._predictive(X)
+        return mixture.log_density(np.asarray(y, float).reshape(mixture.means.shape[1:]))
 
-    def _predictive(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (n, K) and covariance (n, K, K) of new targets, in the units of y."""
-        return self._with_noise(*self._linearised(X), self.likelihood_)
+    def _predictive(self, X: Any) -> GaussianMixture:
+        """The committee's predictions of new targets, in the units of y."""
+        return self._mixed(*self._linearised(X))
+
+    def _mixed(self, means: Any, covariances: Any) -> GaussianMixture:
+        """Targets' mixture from the outputs (C, n, K) and covariances (C, n, K, K) inside."""
+        pairs = [
+            self._with_noise(mean, covariance, member.state.likelihood)
+            for mean, covariance, member in zip(means, covariances, self.committee_, strict=True)
+        ]
+        moved, spread = zip(*pairs, strict=True)
+        return GaussianMixture(self._weights, np.array(moved), np.array(spread))
 
     def _with_noise(
         self, mean: np.ndarray, covariance: np.ndarray, likelihood: Likelihood
@@ -331,8 +360,9 @@ default="layer"
             Noise included.
         """
         check_is_fitted(self)
-        mean, covariance = self._with_noise(self._loo.mean, self._loo.covariance, self.likelihood_)
-        return self._shaped(mean), self._shaped(np.sqrt(np.einsum("nkk->nk", covariance)))
+        loos = [member.loo for member in self.committee_]
+        mixture = self._mixed([loo.mean for loo in loos], [loo.covariance for loo in loos])
+        return self._shaped(mixture.mean()), self._shaped(mixture.std())
 
     def _log_scores(
         self,
@@ -345,15 +375,22 @@ default="layer"
         return gaussian_log_density(y, *self._with_noise(mean, covariance, likelihood))
 
     def _predict_joint(self, rows: RowBlocks) -> tuple[np.ndarray, np.ndarray]:
-        mean, covariance = linearised_joint(self.mlp_, self.posterior_, rows.X)
-        n_rows, n_outputs = mean.shape
-        scale = np.tile(self.target_scale_, n_rows)
-        flat = covariance.reshape(len(scale), len(scale))
-        flat = (flat + np.eye(len(scale)) / self.likelihood_.scale) * scale[:, None] * scale
-        mean = mean * self.target_scale_ + self.target_mean_
+        joint = [self._joint_of(member, rows) for member in self.committee_]
+        means, covariances = zip(*joint, strict=True)
+        mean, covariance = joint_moments(self._weights, np.array(means), np.array(covariances))
         if self._single_target:
-            return mean[:, 0], flat
-        return mean, flat.reshape(n_rows, n_outputs, n_rows, n_outputs)
+            return mean, covariance
+        shape = (rows.n_rows, len(self.target_scale_))
+        return mean.reshape(shape), covariance.reshape(*shape, *shape)
+
+    def _joint_of(self, member: Member, rows: RowBlocks) -> tuple[np.ndarray, np.ndarray]:
+        """A member's mean (n·K,) and covariance (n·K, n·K) of all rows' targets."""
+        mean, covariance = linearised_joint(self.mlp_, member.posterior, rows.X)
+        scale = np.tile(self.target_scale_, len(mean))
+        flat = covariance.reshape(len(scale), len(scale))
+        noise = np.eye(len(scale)) / member.state.likelihood.scale
+        moved = mean * self.target_scale_ + self.target_mean_
+        return moved.ravel(), (flat + noise) * scale[:, None] * scale
 
     def _fit_target_scale(self, targets: np.ndarray, weights: np.ndarray | None) -> None:
         n_outputs = targets.shape[1]

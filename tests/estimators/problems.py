@@ -6,7 +6,15 @@ import numpy as np
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 
-QUICK = {"hidden_layer_sizes": (3,), "n_restarts": 2, "random_state": 0}
+#: One mode alone, by evidence alone; tests/estimators/test_committee.py is about the defaults.
+QUICK = {
+    "hidden_layer_sizes": (3,),
+    "n_restarts": 2,
+    "selection": "evidence",
+    "committee": 1,
+    "hyperprior": None,
+    "random_state": 0,
+}
 
 
 def regressor(**settings):

@@ -67,7 +67,9 @@ def test_without_hidden_layer_it_is_bayesian_ridge():
     ridge = BayesianRidge(fit_intercept=False, tol=1e-13, max_iter=10_000, **off)
     one = np.ones((len(X), 1))
     ridge.fit(np.hstack([X, one]), y)
-    model = regressor(hidden_layer_sizes=(), prior="single", tol=1e-10, **RAW).fit(X, y)
+    model = regressor(hidden_layer_sizes=(), prior="single", tol=1e-10, hyperprior=None, **RAW).fit(
+        X, y
+    )
     assert_allclose(model.noise_precision_, ridge.alpha_, rtol=1e-6)
     assert_allclose(model.prior_precision_, ridge.lambda_, rtol=1e-6)
     fixed = linear(ridge.lambda_, ridge.alpha_, **RAW).fit(X, y)
