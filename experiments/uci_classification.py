@@ -30,13 +30,17 @@ def evaluate(data: DataSet, split: Split, settings: dict[str, Any]) -> dict[str,
     model.fit(data.X[split.train], data.y[split.train])
     X, y = data.X[split.test], data.y[split.test]
     probabilities, column = model.predict_proba(X), np.searchsorted(model.classes_, y)
-    at_map = model.map_proba(X)[np.arange(len(y)), column]
+    map_probabilities = model.map_proba(X)
+    at_map = map_probabilities[np.arange(len(y)), column]
     return {
         "nll": float(-np.mean(model.log_predictive_density(X, y))),
         "accuracy": float(np.mean(np.argmax(probabilities, axis=1) == column)),
         # The MAP network can be so sure and wrong that its probability underflows to 0.
         "map_nll": float(-np.mean(np.log(np.maximum(at_map, np.finfo(float).tiny)))),
         "ece": expected_calibration_error(probabilities, column),
+        "map_ece": expected_calibration_error(map_probabilities, column),
+        "loo": float(model.loo_log_score_),
+        "weights": [member.weight for member in model.committee_],
         "log_evidence": float(model.log_marginal_likelihood_),
         "n_effective_params": float(np.sum(model.n_effective_params_)),
         "n_params": model.mlp_.n_params,
@@ -76,6 +80,8 @@ BENCHMARK = Benchmark(
         "accuracy": "accuracy",
         "map_nll": "MAP NLL",
         "ece": "ECE",
+        "map_ece": "MAP ECE",
+        "loo": "leave-one-out",
         "log_evidence": "log evidence",
         "n_effective_params": "γ",
     },
