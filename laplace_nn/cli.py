@@ -318,6 +318,8 @@ def _summary(
         "n_effective_params": float(np.sum(estimator.n_effective_params_)),
         "n_effective_params_by_group": _by_group(estimator, estimator.n_effective_params_),
         "log_marginal_likelihood": float(estimator.log_marginal_likelihood_),
+        "loo_log_score": float(estimator.loo_log_score_),
+        "committee": [member.weight for member in estimator.committee_],
         "scores": {p: scores(estimator, r.X, r.y, model.task) for p, r in parts.items()},
         "warnings": heard,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
@@ -345,8 +347,17 @@ def _write_results(scratch: Path, model: TableModel, summary: dict[str, Any], ro
     table.insert(0, "row", rows.index + 1)
     table.insert(1, "observed", rows.y)
     table.to_csv(scratch / "predictions.csv", index=False)
-    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    text = json.dumps(_finite(summary), indent=2, ensure_ascii=False, allow_nan=False)
     (scratch / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity, such as the log score of a probability of 0: null stands for it."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _report(summary: dict[str, Any]) -> str:

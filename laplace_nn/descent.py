@@ -177,6 +177,14 @@ class Descent:
         """Whether the gradient is within the tolerance."""
         return self.point.max_gradient <= self.tol * self.point.size
 
+    @property
+    def near_to_rounding(self) -> bool:
+        """Whether rounding the weights changes the gradient by as much as there is of it."""
+        theta = self.point.theta
+        moved = np.nextafter(theta, np.where(np.arange(len(theta)) % 2, np.inf, -np.inf))
+        change = Point.at(self.objective, moved).gradient - self.point.gradient
+        return bool(self.point.max_gradient <= np.max(np.abs(change)))
+
     def run(self, max_iter: int) -> None:
         """Descend until the gradient has vanished at a minimum, or the budget of steps ends."""
         while self.n_iter < max_iter:

@@ -11,7 +11,7 @@ import numpy as np
 from laplace_nn.curvature import ResidualTerm
 from laplace_nn.curvature.extremes import Extremes, dense_extremes, iterated_extremes
 from laplace_nn.importance import importance_log_weights, pareto_k
-from laplace_nn.leave_one_out import MAX_LEVERAGE, LeaveOneOut
+from laplace_nn.leave_one_out import LeaveOneOut
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
@@ -25,7 +25,6 @@ STATIONARY = 1e-6  # relative gradient
 LARGE_RESIDUAL = 0.5  # relative curvature left out, above which variances are off by half
 OVERFITTED = 0.9  # γ over the data's degrees of freedom
 USELESS = -0.1  # leave-one-out skill: clearly worse than a constant
-FAR_STEP = 3.0  # leave-one-out standard deviations
 LARGE_K = 0.7  # Vehtari et al. (2024)
 
 
@@ -289,7 +288,7 @@ def diagnose(
         loo_score=loo_score,
         loo_skill=_skill(loo, loo_score, objective.likelihood, rows),
         n_rows=rows.total_weight,
-        n_influential_rows=int(np.sum((loo.leverage > MAX_LEVERAGE) | (loo.step > FAR_STEP))),
+        n_influential_rows=int(np.sum(loo.influential)),
         pareto_k=pareto_k(importance_log_weights(objective, posterior, n_samples, rng)),
     )
 

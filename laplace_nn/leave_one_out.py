@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laplace_nn.curvature.base import weighted_factor
-from laplace_nn.likelihoods import Likelihood
+from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.network import MLP
 from laplace_nn.posterior import GaussianPosterior
 from laplace_nn.pushforward import linearised
@@ -20,10 +20,12 @@ __all__ = ["InfluentialRowWarning", "LeaveOneOut", "leave_one_out"]
 
 #: Beyond it rounding hides what the other rows say; such rows are treated as if they were at it.
 MAX_LEVERAGE = 1.0 - 1e-10
+#: Leave-one-out standard deviations, beyond which one Newton step is no longer a small one.
+LARGE_STEP = 3.0
 
 
 class InfluentialRowWarning(UserWarning):
-    """Some rows alone determine their fit, so that the others say next to nothing of them."""
+    """Without some rows the fit would be another, farther off than one Newton step reaches."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ class LeaveOneOut:
         row determines its own fit.
     step : ndarray of shape (N,)
         How far the outputs move when the row is left out, in leave-one-out standard deviations.
+    influential : ndarray of bool, shape (N,)
+        Rows whose prediction is not to be trusted: their leverage exceeds `MAX_LEVERAGE`, or, where
+        one step is not exact, their step exceeds `LARGE_STEP`.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     leverage: np.ndarray
     step: np.ndarray
+    influential: np.ndarray
 
 
 def leave_one_out(
@@ -75,7 +81,7 @@ def leave_one_out(
     rows : RowBlocks
         The training rows, targets and weights.
     warn : bool, default=True
-        Whether to warn of rows beyond `MAX_LEVERAGE`.
+        Whether to warn of influential rows.
 
     Returns
     -------
@@ -85,7 +91,8 @@ def leave_one_out(
     Warns
     -----
     InfluentialRowWarning
-        If a row's leverage exceeds `MAX_LEVERAGE`: its covariance is then too small.
+        If a row's leverage exceeds `MAX_LEVERAGE`, so that its covariance is too small, or its step
+        `LARGE_STEP`.
 
     Examples
     --------
@@ -111,20 +118,23 @@ def leave_one_out(
     root, gradient = root * np.sqrt(counts)[:, None, None], gradient * counts[:, None]
     moved = root @ variance  # R V
     leverages, axes = np.linalg.eigh(moved @ root.mT)  # of R V Rᵀ, (N, R)
-    n_beyond = int(np.sum(leverages[:, -1] > MAX_LEVERAGE))
-    if warn and n_beyond:
-        warnings.warn(
-            f"{n_beyond} of {rows.n_rows} rows determine their own fit (leverage above "
-            f"1 - {1.0 - MAX_LEVERAGE:.0e}); their leave-one-out predictions mean little: use a "
-            "stronger prior or fewer hidden units.",
-            InfluentialRowWarning,
-            stacklevel=2,
-        )
     half = axes.mT @ moved / np.sqrt(1.0 - np.minimum(leverages, MAX_LEVERAGE))[..., None]
     covariance = variance + half.mT @ half
     change = np.einsum("nkj,nj->nk", covariance, gradient)
     step = np.sqrt(np.maximum(np.einsum("nk,nk->n", gradient, change), 0.0))
-    return LeaveOneOut(outputs + change, covariance, leverages[:, -1], step)
+    exact = mlp.n_layers == 1 and isinstance(likelihood, Gaussian)
+    influential = (leverages[:, -1] > MAX_LEVERAGE) | ((step > LARGE_STEP) & (not exact))
+    found = LeaveOneOut(outputs + change, covariance, leverages[:, -1], step, influential)
+    if warn and np.any(influential):
+        warnings.warn(
+            f"Without one of {int(influential.sum())} of the {rows.n_rows} rows the fit would "
+            f"be another: the row determines its own fit, or its outputs move by more than "
+            f"{LARGE_STEP:g} standard deviations. One Newton step says little of them: use a "
+            "stronger prior or fewer hidden units.",
+            InfluentialRowWarning,
+            stacklevel=2,
+        )
+    return found
 
 
 def _copies(rows: RowBlocks) -> np.ndarray:

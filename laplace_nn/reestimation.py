@@ -86,7 +86,7 @@ def reestimate(
     solver: str = "auto",
     tol: float = 1e-3,
     gradient_tol: float = 1e-6,
-    max_cycles: int = 50,
+    max_cycles: int = 100,
     max_iter: int = 1000,
     callback: Callable[[dict[str, Any]], None] | None = None,
 ) -> Reestimation:
@@ -129,7 +129,7 @@ def reestimate(
         the larger of 1 and their size.
     gradient_tol : float, default=1e-6
         See `find_map`.
-    max_cycles : int, default=50
+    max_cycles : int, default=100
         Budget of cycles.
     max_iter : int, default=1000
         Budget of the last MAP fit.

@@ -45,7 +45,8 @@ class MAPResult:
     n_iter : int
         Iterations of all phases.
     converged : bool
-        Whether max |∇E| ≤ tol·max(1, |E|).
+        Whether max |∇E| ≤ tol·max(1, |E|), or is no larger than what the rounding of the weights
+        changes it by.
     """
 
     theta: np.ndarray = field(repr=False)
@@ -129,7 +130,8 @@ def find_map(
     descent = Descent(objective, theta, tol, callback)
     descent.run(max_iter)
     point, n_iter = descent.point, n_iter + descent.n_iter
-    result = MAPResult(point.theta, point.energy, point.max_gradient, n_iter, descent.near)
+    converged = descent.near or descent.near_to_rounding
+    result = MAPResult(point.theta, point.energy, point.max_gradient, n_iter, converged)
     if warn and not result.converged:
         warnings.warn(not_stationary(result, tol), NotStationaryWarning, stacklevel=2)
     return result

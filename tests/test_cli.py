@@ -321,3 +321,9 @@ class TestScript:
         assert main(["demo", "--out", str(tmp_path / "shown")]) == 130
         assert capsys.readouterr().err == "laplace-nn: error: interrupted\n"
         assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_finite_becomes_null_in_the_summary():
+    mixed = {"scores": {"test": {"log": -np.inf, "n": 3}}, "list": [np.nan, 1.5, "inf"]}
+    expected = {"scores": {"test": {"log": None, "n": 3}}, "list": [None, 1.5, "inf"]}
+    assert cli._finite(mixed) == expected

@@ -20,6 +20,9 @@ from laplace_nn.network import tanh
 from laplace_nn.units import separated_units
 from tests.estimators.problems import label_table, line_table, sine_table, two_target_table
 
+# Small tables, on which a fit may well be no better than a constant: that is not the matter here.
+pytestmark = pytest.mark.filterwarnings("ignore::laplace_nn.diagnostics.UntrustworthyFitWarning")
+
 QUICK = {"n_restarts": 1, "random_state": 0}
 WIDTHS = ((), (1,), (3,), (1, 2))
 

@@ -174,7 +174,8 @@ def test_the_end_is_the_best_state_and_better_than_the_start(name, start):
     stationary = [e["log_marginal_likelihood"] for e in found.history if e["stationary"]]
     assert evidence == found.history[-1]["log_marginal_likelihood"]
     assert evidence > found.history[0]["log_marginal_likelihood"]
-    assert evidence >= max(stationary) - 1e-9 * abs(evidence)
+    # Stationary to a relative 1e-6 of the energy, and the end is trained on.
+    assert evidence >= max(stationary) - 1e-6 * abs(evidence)
 
 
 @EACH_CLIMB
@@ -211,10 +212,11 @@ def test_a_cycle_that_lowers_the_evidence_is_taken_back_and_shortened():
     history = climbed("sine", 0).history
     events = [entry["event"] for entry in history]
     assert "taken back" in events
-    first = events.index("taken back")
     step = [np.log(np.append(e["prior_precision"], e["noise_precision"])) for e in history]
-    long, short = step[first] - step[first - 1], step[first + 1] - step[first - 1]
-    assert_allclose(short, 0.25 * long, rtol=1e-9)
+    best = step[events.index("taken back") - 1]
+    # The first that is taken back may only have led to the best state's being trained on.
+    last = max(i for i in range(len(events)) if events[i - 1 : i + 1] == ["taken back"] * 2)
+    assert_allclose(step[last] - best, 0.25 * (step[last - 1] - best), rtol=1e-9)
 
 
 def test_a_climb_without_a_rising_step_says_so():

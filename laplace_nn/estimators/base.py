@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from laplace_nn.estimators.names import (
     make_mlp,
     make_prior,
     posterior_form,
+    prior_of_start,
 )
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.estimators.sequential import Sequential
@@ -55,11 +56,11 @@ class Start:
     theta: np.ndarray
     prior: GaussianPrior
     likelihood: Likelihood
+    moving: np.ndarray  # the prior's groups whose precision is re-estimated, (G,)
 
-    @classmethod
-    def at(cls, state: State) -> "Start":
-        """Where another climb ended."""
-        return cls(state.map.theta, state.prior, state.likelihood)
+    def moved_to(self, state: State) -> "Start":
+        """Where its climb has ended."""
+        return replace(self, theta=state.map.theta, prior=state.prior, likelihood=state.likelihood)
 
 
 class BaseLaplaceMLP(Sequential, BaseEstimator):
@@ -91,17 +92,18 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         starts = []
         for index, sequence in enumerate(sequences[:n_starts]):
             alpha, beta = start_strength(index, n_rows)
-            prior = self._make_prior(mlp, alpha)
+            prior = self._make_prior(mlp, alpha, index)
             noise = Gaussian(beta) if self._is_auto("noise_precision") else likelihood
             start_likelihood = noise if isinstance(likelihood, Gaussian) else likelihood
             theta = mlp.initialise(np.random.default_rng(sequence))
-            starts.append(Start(theta, prior, start_likelihood))
+            starts.append(Start(theta, prior, start_likelihood, self._moving(prior)))
         return starts
 
-    def _make_prior(self, mlp: MLP, precision: float) -> GaussianPrior:
-        """The prior, with this precision where none is given."""
+    def _make_prior(self, mlp: MLP, precision: float, index: int) -> GaussianPrior:
+        """The prior of start number ``index``, with this precision where none is given."""
         names = getattr(self, "feature_names_in_", None)
-        prior = make_prior(self.prior, mlp, None if names is None else list(names))
+        kind = prior_of_start(self.prior, self.prior_precision, index)
+        prior = make_prior(kind, mlp, None if names is None else list(names))
         given = given_precisions(prior, self.prior_precision)
         return prior.with_precisions(np.where(np.isnan(given), precision, given))
 
@@ -114,19 +116,18 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
                 f"{self.mlp_.layer_sizes}; the parameters and data now ask for "
                 f"{mlp.layer_sizes}: set warm_start=False."
             )
-        prior = self._make_prior(mlp, 1.0)
+        prior = self._make_prior(mlp, 1.0, 0)
         # Every group begins at the geometric mean of what its weights had.
         logs = np.bincount(prior.groups, np.log(self.prior_.precision), prior.n_groups)
         moved = np.where(self._moving(prior), np.exp(logs / prior.group_sizes), prior.precisions)
         prior = prior.with_precisions(moved)
         auto_noise = isinstance(likelihood, Gaussian) and self._is_auto("noise_precision")
-        return Start(self.theta_, prior, self.likelihood_ if auto_noise else likelihood)
+        noise = self.likelihood_ if auto_noise else likelihood
+        return Start(self.theta_, prior, noise, self._moving(prior))
 
     def _climb(self, mlp: MLP, rows: RowBlocks, starts: list[Start]) -> list[Reestimation]:
         """One climb of the evidence a start, in parallel where asked for."""
-        moving = self._moving(starts[0].prior)
         settings = {
-            "fit_prior": moving,
             "fit_noise": self._is_auto("noise_precision"),
             "hyperprior": make_hyperprior(self.hyperprior),
             "refine": len(starts) == 1,
@@ -137,7 +138,8 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             "max_iter": self.max_iter,
         }
         one_kept = len(starts) > 1 and self.committee == 1
-        refined = one_kept and (np.any(moving) or settings["fit_noise"])
+        moving = any(np.any(self._moving(start.prior)) for start in starts)
+        refined = one_kept and (moving or settings["fit_noise"])
         shift = self._log_jacobian(rows)
         with Progress(len(starts) + int(refined), shift, bool(self.verbose)) as progress:
             if self.n_jobs in (None, 1) or len(starts) == 1:
@@ -152,7 +154,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
                 found = [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
             if refined:
                 best = int(np.argmax([self._score(mlp, rows, climbed) for climbed in found]))
-                start = Start.at(found[best].state)
+                start = starts[best].moved_to(found[best].state)
                 top = settings | {"refine": True}
                 climbed = _climb_one(mlp, rows, start, top, progress.callback(best))
                 found[best] = climbed.after(found[best])
@@ -173,8 +175,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         self.n_effective_params_ = state.n_effective_params
         self.pruned_groups_ = state.pruned
         self.log_marginal_likelihood_ = best.log_evidence
-        if isinstance(self.prior, str) and self.prior == "ard":
-            self.relevance_ = state.prior.precisions[: mlp.n_inputs] ** -0.5
+        self._set_relevance()
         self.history_ = self._history(found, self._log_jacobian(rows))
         self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
         scores = np.array([member.loo_log_scores for member in self.committee_])
@@ -183,6 +184,18 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         self._set_coefficients()
         self.diagnostics_ = self._diagnose(best, rows)
         self._warn(best)
+
+    def _set_relevance(self) -> None:
+        """α^-½ of every input's weights, of the best mode whose prior has a precision for each."""
+        if hasattr(self, "relevance_"):
+            del self.relevance_
+        n_inputs = self.mlp_.n_inputs
+        for member in self.committee_:
+            # Weight i of the first unit is the group of input i, in the order of the inputs.
+            groups = member.state.prior.groups[:n_inputs]
+            if n_inputs > 1 and np.array_equal(groups, np.arange(n_inputs)):
+                self.relevance_ = member.state.prior.precisions[:n_inputs] ** -0.5
+                return
 
     def _candidates(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> list[Member]:
         """Every start's mode under the asked-for curvature, unless none allows it."""
@@ -380,6 +393,7 @@ def _check_memory(size: int, mlp: MLP, rows: RowBlocks) -> None:
 def _climb_one(
     mlp: MLP, rows: RowBlocks, start: Start, settings: dict[str, Any], callback: Any
 ) -> Reestimation:
+    settings = settings | {"fit_prior": start.moving}
     size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
     with threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas"):
         return reestimate(

@@ -39,11 +39,11 @@ class LaplaceMLPClassifier(ClassifierMixin, BaseLaplaceMLP):
         Units of each hidden layer; ``()`` is Bayesian logistic regression.
     activation : str or Activation, default="tanh"
         Of every hidden layer: "tanh", "logistic", "relu", "softplus", "silu", "gelu" or "identity".
-    prior : {"layer", "single", "layer_kind", "ard", "unit"}, array of P labels or GaussianPrior, \
-default="ard"
-        Which weights share a prior precision: those of a layer, all, weights and biases of
-        each layer apart, each input's fan-out (automatic relevance determination), or each hidden
-        unit's fan-in.
+    prior : {"auto", "ard", "layer", "single", "layer_kind", "unit"}, array of P labels or \
+GaussianPrior, default="auto"
+        Which weights share a prior precision: each input's fan-out (automatic relevance
+        determination), those of a layer, all, weights and biases of each layer apart, or each
+        hidden unit's fan-in. "auto" tries the first two, one start after the other.
     curvature : str or callable, default="ggn"
         The Hessian of the posterior: "ggn" (outer products), "exact", "exact_positive" (its
         negative eigenvalues dropped), "kfac" (Kronecker factors), "backprop_diagonal" (the
@@ -82,7 +82,7 @@ default="ard"
         score is largest (stacking), by their evidence, or equally.
     max_iter : int, default=1000
         Budget of Newton-like steps of a MAP fit.
-    max_cycles : int, default=50
+    max_cycles : int, default=100
         Budget of re-estimation cycles of a start.
     tol : float, default=1e-3
         Relative change of ln α and the log evidence at which re-estimation has converged.
@@ -111,7 +111,8 @@ default="ard"
         The modes that are kept, best score first, each with its weight, hyperparameters, posterior
         and evidence. The other attributes speak of the first.
     relevance_ : ndarray of shape (D,)
-        α^-½ of every input's weights, with ``prior="ard"`` only: near 0 for an irrelevant input.
+        α^-½ of every input's weights, in the best mode with relevance determination, if there is
+        one: small for an irrelevant input (with ``hyperprior=None``, near 0).
     prior_ : GaussianPrior
         With the precisions found and the names of its groups.
     prior_precision_ : ndarray of shape (G,)
@@ -159,7 +160,7 @@ default="ard"
         hidden_layer_sizes: Any = (50,),
         activation: str | Activation = "tanh",
         *,
-        prior: str | GaussianPrior | np.ndarray = "ard",
+        prior: str | GaussianPrior | np.ndarray = "auto",
         curvature: str = "ggn",
         posterior: str = "auto",
         link: str = "auto",
@@ -172,7 +173,7 @@ default="ard"
         committee: int | str = "all",
         committee_weights: str = "stacking",
         max_iter: int = 1000,
-        max_cycles: int = 50,
+        max_cycles: int = 100,
         tol: float = 1e-3,
         gradient_tol: float = 1e-6,
         n_jobs: int | None = None,

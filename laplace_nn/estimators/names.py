@@ -46,6 +46,7 @@ __all__ = [
     "make_mlp",
     "make_prior",
     "posterior_form",
+    "prior_of_start",
 ]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -67,6 +68,9 @@ PRIORS: dict[str, Callable[..., GaussianPrior]] = {
     "ard": priors.ard,
     "unit": priors.by_unit,
 }
+
+#: The priors of the starts in turn, with ``prior="auto"``.
+AUTO_PRIORS = ("ard", "layer")
 
 Build = Callable[..., Any]
 
@@ -115,12 +119,24 @@ def make_mlp(
     return MLP(sizes, _look_up("activation", activation, ACTIVATIONS))
 
 
+def prior_of_start(prior: Any, prior_precision: Any, index: int) -> Any:
+    """What "auto" stands for in start number ``index``, and anything else as it is.
+
+    Relevance determination and one precision a layer take turns; where precisions are given group
+    by group, the groups must be the same in all starts, and are those of relevance determination.
+    """
+    if not (isinstance(prior, str) and prior == "auto"):
+        return prior
+    by_group = isinstance(prior_precision, dict) or np.ndim(prior_precision) > 0
+    return "ard" if by_group else AUTO_PRIORS[index % len(AUTO_PRIORS)]
+
+
 def make_prior(
     prior: str | GaussianPrior | np.ndarray, mlp: MLP, input_names: Sequence[str] | None
 ) -> GaussianPrior:
     """The prior by name, by group labels or as it is; the precisions are yet to be set."""
     if isinstance(prior, str):
-        build = _look_up("prior", prior, PRIORS)
+        build = _look_up("prior", prior, PRIORS, known=("auto",))
         made = build(mlp, 1.0, input_names) if prior == "ard" else build(mlp, 1.0)
     elif isinstance(prior, GaussianPrior):
         made = prior
@@ -131,8 +147,8 @@ def make_prior(
                 f"an array of {groups.dtype}, shape {groups.shape}" if groups.ndim else repr(prior)
             )
             raise ValueError(
-                f"prior must be one of {', '.join(map(repr, PRIORS))}, a GaussianPrior or one "
-                f"integer group label a weight; got {got}."
+                f"prior must be one of 'auto', {', '.join(map(repr, PRIORS))}, a GaussianPrior or "
+                f"one integer group label a weight; got {got}."
             )
         made = GaussianPrior(groups, np.ones(int(groups.max(initial=0)) + 1))
     if made.n_params != mlp.n_params:
@@ -271,7 +287,13 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) > 0
 
 
-def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, ...] = ()) -> Any:
+def _look_up(
+    parameter: str,
+    name: Any,
+    table: dict[str, Any],
+    also: tuple[str, ...] = (),
+    known: tuple[str, ...] = (),
+) -> Any:
     if isinstance(name, str) and name in also:
         return None
     if parameter in OPEN and callable(name):
@@ -282,7 +304,7 @@ def _look_up(parameter: str, name: Any, table: dict[str, Any], also: tuple[str, 
             )
         return name
     if not isinstance(name, str) or name not in table:
-        known = ", ".join(repr(key) for key in (*also, *table))
+        names = ", ".join(repr(key) for key in (*known, *also, *table))
         other = f", or {OPEN[parameter]}" if parameter in OPEN else ""
-        raise ValueError(f"{parameter} must be one of {known}{other}; got {name!r}.")
+        raise ValueError(f"{parameter} must be one of {names}{other}; got {name!r}.")
     return table[name]

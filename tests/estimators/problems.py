@@ -9,6 +9,7 @@ from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 #: One mode alone, by evidence alone; tests/estimators/test_committee.py is about the defaults.
 QUICK = {
     "hidden_layer_sizes": (3,),
+    "prior": "layer",
     "n_restarts": 2,
     "selection": "evidence",
     "committee": 1,

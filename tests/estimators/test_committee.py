@@ -42,7 +42,8 @@ def table(kind):
 def build(kind, **settings):
     """Two starts' modes of two units, roughly re-estimated."""
     quick = {"hidden_layer_sizes": (2,), "n_restarts": 2, "tol": 0.1}
-    return KINDS[kind][0](**{**quick, **settings})
+    defaults = {"selection": "evidence+loo", "committee": "all", "hyperprior": 10.0}
+    return KINDS[kind][0](**{**quick, **defaults, **settings})
 
 
 @cache
@@ -208,7 +209,7 @@ def documented_weights(weighting, members):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_weights_are_the_documented_ones(weighting, kind):
     """Of every mode, the negligible ones then left out, but for the best by score."""
-    assert EQUAL_SHARE == 0.5
+    assert EQUAL_SHARE == 0.25
     expected = documented_weights(weighting, candidates(kind))
     kept = expected > NEGLIGIBLE
     kept[0] = True
@@ -224,10 +225,10 @@ def test_stacking_counts_rows_by_their_weight():
     model = build(kind, hidden_layer_sizes=(3,), n_restarts=3, prior_precision=0.1)
     model.fit(X, y, weights)
     scores = np.column_stack([member.loo_log_scores for member in model.committee_])
-    assert scores.shape == (len(X), 3)  # half of the weight is equal: all three stay
-    expected = 1.0 / 6.0 + 0.5 * stacking_weights(scores, weights)
+    assert scores.shape == (len(X), 3)  # a quarter of the weight is equal: all three stay
+    expected = 1.0 / 12.0 + 0.75 * stacking_weights(scores, weights)
     assert_allclose(weights_of(model), expected, rtol=1e-10)
-    assert np.max(np.abs(expected - 1.0 / 6.0 - 0.5 * stacking_weights(scores))) > 1e-6
+    assert np.max(np.abs(expected - 1.0 / 12.0 - 0.75 * stacking_weights(scores))) > 1e-6
 
 
 @EACH_KIND
