@@ -202,31 +202,38 @@ class Descent:
         return self.near and self.stalled >= 2
 
     def _advance(self) -> bool:
-        """One step, or more damping where it led nowhere; False where damping is of no use."""
-        near = self.near
-        if self.refine and not (near or self.failed or self.finishing):
-            if self.pays["sweep"] >= self.pays["step"]:
-                return self._sweep()
+        """A step or a sweep, or more damping where it led nowhere; False where that is no use."""
+        sweeping = self.refine and not (self.near or self.failed or self.finishing)
+        if sweeping and self.pays["sweep"] >= self.pays["step"]:
+            return self._sweep()
         try:
-            step = self._step(newton=(near or self.finishing) and not self.failed)
+            step = self._step(newton=(self.near or self.finishing) and not self.failed)
             new, length = self._search(step)
         except NotPositiveDefiniteError:
             # Outer products are never negative but by rounding, which damping drowns.
-            new, length = None, 0.0
+            return self._damp_more()
         if new is None:
-            self.stalled = self.stalled + 1 if near else 0
-            hopeless = self.damping > HOPELESS_DAMPING * self.floor
-            self.failed, self.refine, self.damping = True, False, 10.0 * self.damping
-            return not hopeless
+            return self._damp_more()
+        self._move_to(new, step, length)
+        return True
+
+    def _damp_more(self) -> bool:
+        """After a step that led nowhere; False where damping is of no use any more."""
+        self.stalled = self.stalled + 1 if self.near else 0
+        hopeless = self.damping > HOPELESS_DAMPING * self.floor
+        self.failed, self.refine, self.damping = True, False, 10.0 * self.damping
+        return not hopeless
+
+    def _move_to(self, new: Point, step: Step, length: float) -> None:
+        """Go on from a better point, and learn from the step."""
         helped = new.max_gradient < 0.25 * self.point.max_gradient
-        self.failed, self.stalled = False, self.stalled + 1 if near and not helped else 0
+        self.failed, self.stalled = False, self.stalled + 1 if self.near and not helped else 0
         if step.along_negative_curvature:
             self.finishing = False
-        self._learn_pay("step", self.point.energy - new.energy, STEP_COST)
-        promised = max(step.decrease, np.finfo(float).tiny)
-        self._adapt(step, length, (self.point.energy - new.energy) / promised)
+        gained = self.point.energy - new.energy
+        self._learn_pay("step", gained, STEP_COST)
+        self._adapt(step, length, gained / max(step.decrease, np.finfo(float).tiny))
         self.point = new
-        return True
 
     def _sweep(self) -> bool:
         """Many cheap steps on the factor at hand, where Gauss-Newton steps have become good."""

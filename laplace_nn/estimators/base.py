@@ -1,6 +1,5 @@
 """What both estimators share: standardising, starts in parallel, the committee of their modes."""
 
-import os
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +10,12 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
 from laplace_nn.estimators.committee import Member, elect
+from laplace_nn.estimators.inputs import mean_and_scale
+from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import (
     check_parameters,
     given_precisions,
@@ -43,10 +43,7 @@ from laplace_nn.training import not_stationary
 
 __all__ = ["BaseLaplaceMLP"]
 
-# Below this size of the smaller of P and N·K, BLAS threads cost more than they bring.
-ONE_THREAD_SIZE = 2000
 LOO_SHARE = 2.0  # of the summed leave-one-out log score, where it is joined with the evidence
-N_MATRICES = 4  # of the covariance's size that are alive at the same time in a fit
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,14 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         rows = RowBlocks(self._standardised(X), Y, sample_weight)
         mlp = make_mlp(self.hidden_layer_sizes, self.activation, X.shape[1], Y.shape[1])
         size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
-        _check_memory(size, mlp, rows)
+        check_room(
+            size,
+            f"A full covariance of this network is held as a matrix of P = {mlp.n_params} weights "
+            f"or of N*K = {rows.n_rows * mlp.n_outputs} training values, whichever is smaller",
+            "use fewer hidden units or fewer rows",
+        )
         starts = self._starts(mlp, likelihood, rows.total_weight)
-        with threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas"):
+        with blas_threads(size):
             found = self._climb(mlp, rows, starts)
             self._keep(mlp, rows, found)
 
@@ -374,57 +376,12 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         check_parameters(self.get_params(deep=False))
 
 
-def _check_memory(size: int, mlp: MLP, rows: RowBlocks) -> None:
-    """Refuse a covariance that cannot fit, before anything is computed."""
-    needed = N_MATRICES * 8.0 * size**2
-    try:
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a platform that does not say
-        return
-    if needed > physical:
-        raise MemoryError(
-            f"A full covariance of this network needs about {needed / 1e9:.0f} GB: it is held as a "
-            f"matrix of P = {mlp.n_params} weights or of N*K = {rows.n_rows * mlp.n_outputs} "
-            f"training values, whichever is smaller, and this machine has {physical / 1e9:.0f} GB. "
-            "Use fewer hidden units or fewer rows."
-        )
-
-
 def _climb_one(
     mlp: MLP, rows: RowBlocks, start: Start, settings: dict[str, Any], callback: Any
 ) -> Reestimation:
     settings = settings | {"fit_prior": start.moving}
     size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
-    with threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas"):
+    with blas_threads(size):
         return reestimate(
             mlp, start.likelihood, start.prior, rows, start.theta, **settings, callback=callback
         )
-
-
-def mean_and_scale(
-    values: np.ndarray, sample_weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted column means and standard deviations, a constant column's scale being 1."""
-    mean = np.average(values, axis=0, weights=sample_weight)
-    scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=sample_weight))
-    # Rounding leaves a constant column a scale of a few units in the last place, not 0.
-    constant = scale <= 1e-12 * np.maximum(np.abs(mean), np.finfo(float).tiny)
-    return mean, np.where(constant, 1.0, scale)
-
-
-def checked_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
-    """Sample weights (N,) that are finite, not negative and not all zero; None for none.
-
-    Raises
-    ------
-    ValueError
-        Otherwise, in one sentence.
-    """
-    if sample_weight is None:
-        return None
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    if np.any(weights < 0):
-        raise ValueError(f"sample_weight must not be negative; got {weights.min()}.")
-    if not np.any(weights > 0):
-        raise ValueError("sample_weight must have a positive entry; all weights are zero.")
-    return weights

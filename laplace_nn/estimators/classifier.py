@@ -8,7 +8,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from laplace_nn.estimators.base import BaseLaplaceMLP, checked_weights
+from laplace_nn.estimators.base import BaseLaplaceMLP
+from laplace_nn.estimators.inputs import checked_weights
 from laplace_nn.likelihoods import Bernoulli, Categorical, Likelihood
 from laplace_nn.mixture import joint_moments, mixed_probabilities
 from laplace_nn.network import Activation

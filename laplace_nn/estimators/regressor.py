@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from laplace_nn.estimators.base import BaseLaplaceMLP, checked_weights, mean_and_scale
+from laplace_nn.estimators.base import BaseLaplaceMLP
 from laplace_nn.estimators.committee import Member
+from laplace_nn.estimators.inputs import checked_weights, mean_and_scale
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.mixture import GaussianMixture, joint_moments
 from laplace_nn.network import Activation

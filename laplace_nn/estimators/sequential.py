@@ -4,7 +4,6 @@ p(w|D₁, D₂) ∝ p(D₂|w) p(w|D₁) (PRML 3.3.1), a Laplace approximation a 
 weights by what they had predicted of it (PRML 3.66). See `laplace_nn.curvature.as_prior`.
 """
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -12,11 +11,12 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
-from threadpoolctl import threadpool_limits
 
 from laplace_nn.curvature import Anchor, Anchored, as_prior
 from laplace_nn.curvature.regularised import WeightSpace
 from laplace_nn.estimators.committee import Member
+from laplace_nn.estimators.inputs import checked_weights
+from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import make_curvature
 from laplace_nn.evidence import log_marginal_likelihood
 from laplace_nn.evidence_surface import MAX_PRECISION, State
@@ -35,8 +35,6 @@ from laplace_nn.rows import RowBlocks
 
 __all__ = ["Sequential", "SequentialMember"]
 
-ONE_THREAD_SIZE = 2000  # of a matrix, below which BLAS threads cost more than they bring
-N_MATRICES = 4  # of the precision's size that are alive at the same time
 # Weight below which a member is dropped for good: farther than a batch is likely to bring it back.
 # A fit drops earlier, but its batch is not followed by another that may say otherwise.
 FORGOTTEN = 1e-9
@@ -153,8 +151,12 @@ class Sequential(BaseEstimator):
     def _learn(self, rows: RowBlocks, full: bool) -> None:
         """Move every member on, and only then the attributes."""
         size = self._matrix_size(rows, full)
-        _check_room(size)
-        with threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas"):
+        check_room(
+            size,
+            f"partial_fit factors matrices of {size} rows",
+            "use full=False, smaller batches or fewer hidden units",
+        )
+        with blas_threads(size):
             moved = [self._moved_on(member, rows, full) for member in self.committee_]
             self._keep_moved(rows, moved)
 
@@ -251,14 +253,9 @@ class Sequential(BaseEstimator):
         X, y = validate_data(self, X, y, reset=False, dtype=np.float64, order="C", **numbers)
         targets = self._codes(y) if is_classifier(self) else self._scaled_targets(y)
         X = self._standardised(X)
-        if sample_weight is None:
+        weights = checked_weights(sample_weight, X)
+        if weights is None:
             return RowBlocks(X, targets)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if weights.min() < 0.0 or not weights.any():
-            raise ValueError(
-                "sample_weight must not be negative and must have a positive entry; its smallest "
-                f"is {weights.min()}, its largest {weights.max()}."
-            )
         kept = weights > 0.0
         return RowBlocks(X[kept], targets[kept], weights[kept])
 
@@ -344,22 +341,3 @@ def _reweighted(members: list[SequentialMember]) -> tuple[SequentialMember, ...]
         replace(members[i], weight=float(share), score=float(np.log(share)))
         for i, share in zip(kept, shares, strict=True)
     )
-
-
-def _check_room(size: int) -> None:
-    """Refuse matrices that cannot fit, before anything is computed."""
-    needed, physical = N_MATRICES * 8.0 * size**2, _physical_memory()
-    if needed > physical:
-        raise MemoryError(
-            f"partial_fit needs about {needed / 1e9:.0f} GB for matrices of {size} rows, and this "
-            f"machine has {physical / 1e9:.0f} GB: use full=False, smaller batches or fewer "
-            "hidden units."
-        )
-
-
-def _physical_memory() -> float:
-    """In bytes; infinite on a platform that does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return np.inf

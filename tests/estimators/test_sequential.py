@@ -10,7 +10,7 @@ from sklearn.utils import estimator_checks
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.curvature import GGN, Anchor, as_prior
-from laplace_nn.estimators import sequential
+from laplace_nn.estimators import machine, sequential
 from laplace_nn.estimators.sequential import SequentialMember
 from laplace_nn.evidence_surface import EvidenceSurface
 from laplace_nn.likelihoods import Bernoulli, Gaussian
@@ -344,7 +344,7 @@ def test_what_does_not_fit_the_first_batch():
     refused("regressor", r"y must have 1 targets .*got 2", X, np.column_stack([y, y]))
     refused("two-targets", r"y must have 2 targets .*got 1", X, y)
     refused("regressor", r"classes for a classifier only", X, y, np.ones(len(X)))
-    refused("regressor", "must have a positive entry", X, y, sample_weight=np.r_[-1.0, y[1:] ** 2])
+    refused("regressor", "must not be negative", X, y, sample_weight=np.r_[-1.0, y[1:] ** 2])
 
 
 @BOTH
@@ -371,7 +371,7 @@ def test_classes_of_the_first_batch():
 def test_memory_that_is_not_there(monkeypatch):
     X, y = table("regressor")
     model = build("regressor", hidden_layer_sizes=(12,), n_restarts=1).fit(X[:20], y[:20])
-    monkeypatch.setattr(sequential, "_physical_memory", lambda: 4 * 8.0 * 30**2)
+    monkeypatch.setattr(machine, "physical_memory", lambda: 4 * 8.0 * 30**2)
     refused("regressor", "full=False", X[20:], y[20:], model=model, error=MemoryError)
     model.partial_fit(X[20:], y[20:], full=False)
 

@@ -1,0 +1,41 @@
+"""What the machine allows: memory for the matrices, and threads where they pay."""
+
+import os
+from contextlib import AbstractContextManager
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+__all__ = ["blas_threads", "check_room"]
+
+ONE_THREAD_SIZE = 2000  # of a matrix, below which BLAS threads cost more than they bring
+N_MATRICES = 4  # of the largest one's size that are alive at the same time
+
+
+def blas_threads(size: int) -> AbstractContextManager:
+    """One BLAS thread for small matrices, as many as there are for large ones."""
+    return threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas")
+
+
+def check_room(size: int, what: str, remedy: str) -> None:
+    """Refuse square matrices of this size that cannot fit, before anything is computed.
+
+    Raises
+    ------
+    MemoryError
+        With what needs them and what to do.
+    """
+    needed, physical = N_MATRICES * 8.0 * size**2, physical_memory()
+    if needed > physical:
+        raise MemoryError(
+            f"{what}: about {needed / 1e9:.0f} GB are needed, and this machine has "
+            f"{physical / 1e9:.0f} GB; {remedy}."
+        )
+
+
+def physical_memory() -> float:
+    """In bytes; infinite on a platform that does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return np.inf
