@@ -128,7 +128,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         return Start(self.theta_, prior, noise, self._moving(prior))
 
     def _climb(self, mlp: MLP, rows: RowBlocks, starts: list[Start]) -> list[Reestimation]:
-        """One climb of the evidence a start, in parallel where asked for."""
+        """One climb of the evidence a start; where one mode is kept, the best goes to the top."""
         settings = {
             "fit_noise": self._is_auto("noise_precision"),
             "hyperprior": make_hyperprior(self.hyperprior),
@@ -139,28 +139,36 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             "max_cycles": self.max_cycles,
             "max_iter": self.max_iter,
         }
-        one_kept = len(starts) > 1 and self.committee == 1
-        moving = any(np.any(self._moving(start.prior)) for start in starts)
-        refined = one_kept and (moving or settings["fit_noise"])
-        shift = self._log_jacobian(rows)
-        with Progress(len(starts) + int(refined), shift, bool(self.verbose)) as progress:
-            if self.n_jobs in (None, 1) or len(starts) == 1:
-                found = [
-                    _climb_one(mlp, rows, start, settings, progress.callback(index))
-                    for index, start in enumerate(starts)
-                ]
-            else:
-                climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-                    delayed(_climb_one)(mlp, rows, start, settings, None) for start in starts
-                )
-                found = [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
+        moving = settings["fit_noise"] or any(np.any(start.moving) for start in starts)
+        refined = moving and len(starts) > 1 and self.committee == 1
+        n_climbs, shift = len(starts) + int(refined), self._log_jacobian(rows)
+        with Progress(n_climbs, shift, bool(self.verbose)) as progress:
+            found = self._climb_each(mlp, rows, starts, settings, progress)
             if refined:
                 best = int(np.argmax([self._score(mlp, rows, climbed) for climbed in found]))
-                start = starts[best].moved_to(found[best].state)
-                top = settings | {"refine": True}
+                start, top = starts[best].moved_to(found[best].state), settings | {"refine": True}
                 climbed = _climb_one(mlp, rows, start, top, progress.callback(best))
                 found[best] = climbed.after(found[best])
-            return found
+        return found
+
+    def _climb_each(
+        self,
+        mlp: MLP,
+        rows: RowBlocks,
+        starts: list[Start],
+        settings: dict[str, Any],
+        progress: Progress,
+    ) -> list[Reestimation]:
+        """Every start's climb, in parallel where asked for."""
+        if self.n_jobs in (None, 1) or len(starts) == 1:
+            return [
+                _climb_one(mlp, rows, start, settings, progress.callback(index))
+                for index, start in enumerate(starts)
+            ]
+        climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(_climb_one)(mlp, rows, start, settings, None) for start in starts
+        )
+        return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
 
     def _keep(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> None:
         """Set the fitted attributes from the committee of the modes that were found."""
@@ -191,12 +199,13 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         """α^-½ of every input's weights, of the best mode whose prior has a precision for each."""
         if hasattr(self, "relevance_"):
             del self.relevance_
-        n_inputs = self.mlp_.n_inputs
+        inputs = np.arange(self.mlp_.n_inputs)
         for member in self.committee_:
-            # Weight i of the first unit is the group of input i, in the order of the inputs.
-            groups = member.state.prior.groups[:n_inputs]
-            if n_inputs > 1 and np.array_equal(groups, np.arange(n_inputs)):
-                self.relevance_ = member.state.prior.precisions[:n_inputs] ** -0.5
+            prior = member.state.prior
+            weights, biases = self.mlp_.unpack(prior.groups)[0]
+            shared = np.any(np.isin(biases, inputs))
+            if np.array_equal(weights, np.broadcast_to(inputs, weights.shape)) and not shared:
+                self.relevance_ = prior.precisions[inputs] ** -0.5
                 return
 
     def _candidates(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> list[Member]:
