@@ -42,7 +42,7 @@ NEAR, FAR = (-0.4, 1.5), (-0.8, 1.9)  # of both inputs: where the data are, and 
 HOLD = 6  # repeats of the last frame
 
 NOTE = """\
-α: prior precision of each layer. γ of P: effective parameters of all weights and biases.
+α: prior precision of each group. γ of P: effective parameters of all weights and biases.
 error: rate of wrong labels, or root mean square error in the target's units, on held-out rows.
 log lik.: mean log predictive density of a held-out row; higher is better.
 sklearn MLP: at its defaults (100 relu units, at most 200 epochs of Adam), inputs and the
