@@ -385,6 +385,8 @@ def test_training_that_runs_out_warns(kind):
     assert caught[0].filename == __file__
 
 
+# Their tables are pure noise: a fit says so, and rightly.
+@pytest.mark.filterwarnings("ignore::laplace_nn.diagnostics.UntrustworthyFitWarning")
 @pytest.mark.parametrize("kind", [LaplaceMLPRegressor, LaplaceMLPClassifier])
 @pytest.mark.parametrize(
     "check",
