@@ -65,7 +65,7 @@ class Ascent:
         self.tol, self.max_iter = tol, max_iter
         self.refine = refine and best.prior.n_groups <= MAX_GRADIENT_GROUPS
         self.secants: Secants | None = None  # of the gradient, once MacKay's direction has failed
-        self.anchor = best.log_hyperparameters  # where it has
+        self.mackays_end = best.log_hyperparameters  # where it has
         self.n_cycles, self.shortenings, self.flat, self.trained = 0, 0, 0, False
         self.proposal = self._proposal()
 
@@ -163,7 +163,7 @@ class Ascent:
             self.proposal = current + SHORTENING * (self.proposal - current)
         elif self.refine and self.secants is None:
             self.secants, self.shortenings = Secants(), 0
-            self.anchor, self.n_cycles = self.best.log_hyperparameters, 0
+            self.mackays_end, self.n_cycles = self.best.log_hyperparameters, 0
             self.proposal = self._proposal()
         else:
             return "no step raises the evidence"
@@ -176,7 +176,7 @@ class Ascent:
         step = self.secants.step(self.surface, self.best)
         longest = np.max(np.abs(step), initial=LONGEST_STEP)
         target = self.best.log_hyperparameters + LONGEST_STEP / longest * step
-        near = np.clip(target, self.anchor - FARTHEST, self.anchor + FARTHEST)
+        near = np.clip(target, self.mackays_end - FARTHEST, self.mackays_end + FARTHEST)
         return self.surface.bounded(near)
 
     def _along_mackay(self) -> np.ndarray:

@@ -10,11 +10,13 @@ import numpy as np
 
 from laplace_nn.curvature import ResidualTerm
 from laplace_nn.curvature.extremes import Extremes, dense_extremes, iterated_extremes
+from laplace_nn.curvature.regularised import Regularised
 from laplace_nn.importance import importance_log_weights, pareto_k
 from laplace_nn.leave_one_out import LeaveOneOut
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from laplace_nn.objective import NegativeLogPosterior
-from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
+from laplace_nn.posterior import GaussianPosterior
+from laplace_nn.posterior.base import fully_held
 from laplace_nn.rows import RowBlocks
 from laplace_nn.units import LayerUnits, census, separated_units
 
@@ -263,15 +265,11 @@ def diagnose(
     >>> found.smallest_eigenvalue, found.residual_curvature, found.findings
     (3.0, 0.0, [])
     """
-    if not isinstance(posterior, DensePosterior | KernelPosterior):
-        raise TypeError(
-            "diagnose needs a DensePosterior or a KernelPosterior with the outer products; "
-            f"got {type(posterior).__name__}."
-        )
+    held = fully_held(posterior, "diagnose")
     mlp, rows, prior, theta = objective.mlp, objective.rows, objective.prior, posterior.theta_map
     energy, gradient = objective.value_and_gradient(theta)
     largest = float(np.max(np.abs(gradient)))
-    found = _extremes(objective, posterior)
+    found = _extremes(objective, posterior.theta_map, held)
     return Diagnostics(
         max_gradient=largest,
         relative_gradient=largest / max(1.0, abs(energy)),
@@ -293,25 +291,14 @@ def diagnose(
     )
 
 
-def _extremes(
-    objective: NegativeLogPosterior, posterior: DensePosterior | KernelPosterior
-) -> Extremes:
+def _extremes(objective: NegativeLogPosterior, theta: np.ndarray, held: Regularised) -> Extremes:
     """Eigenvalues of the exact A, from dense matrices while they are small."""
-    theta, likelihood = posterior.theta_map, objective.likelihood
-    residual = ResidualTerm(objective.mlp, theta, likelihood, objective.rows)
-    scale, precision = likelihood.scale, posterior.prior.precision
+    residual = ResidualTerm(objective.mlp, theta, objective.likelihood, objective.rows)
+    scale, precision = objective.likelihood.scale, held.prior.precision
     if objective.mlp.n_params <= DENSE_SIZE:
-        return dense_extremes(_precision(posterior), scale * residual.dense(), precision)
-    exact, solve = objective.hessian_products(theta), posterior.solve
-    return iterated_extremes(exact, lambda v: scale * residual.products(v), solve, precision)
-
-
-def _precision(posterior: DensePosterior | KernelPosterior) -> np.ndarray:
-    """A, (P, P)."""
-    if isinstance(posterior, DensePosterior):
-        return posterior.regularised.precision()
-    F = posterior.regularised.jacobian.dense().reshape(-1, posterior.n_free)
-    return posterior.scale * F.T @ F + np.diag(posterior.prior.precision)
+        return dense_extremes(held.precision(), scale * residual.dense(), precision)
+    exact = objective.hessian_products(theta)
+    return iterated_extremes(exact, lambda v: scale * residual.products(v), held.solve, precision)
 
 
 def _degrees_of_freedom(objective: NegativeLogPosterior) -> float:

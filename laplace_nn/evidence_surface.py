@@ -21,7 +21,14 @@ from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.training import MAPResult, find_map
 
-__all__ = ["MAX_NOISE_PRECISION", "MAX_PRECISION", "MIN_PRECISION", "EvidenceSurface", "State"]
+__all__ = [
+    "MAX_NOISE_PRECISION",
+    "MAX_PRECISION",
+    "MIN_PRECISION",
+    "EvidenceSurface",
+    "State",
+    "pruned_groups",
+]
 
 MAX_PRECISION = 1e8  # of a prior group, which is then called pruned
 MIN_PRECISION = 1e-6  # of a prior group: a standard deviation of 1000 for its weights
@@ -57,12 +64,6 @@ class State:
     def log_hyperparameters(self) -> np.ndarray:
         """(ln α_1, …, ln α_G, ln β)."""
         return np.log(np.append(self.prior.precisions, self.likelihood.scale))
-
-    @property
-    def pruned(self) -> tuple[str, ...]:
-        """Names of the groups whose precision has reached its cap."""
-        at_cap = self.prior.precisions >= MAX_PRECISION
-        return tuple(n for n, capped in zip(self.prior.names, at_cap, strict=True) if capped)
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,12 @@ class EvidenceSurface:
         if self.fit_noise and isinstance(likelihood, Gaussian):
             likelihood = replace(likelihood, noise_precision=float(values[-1]))
         return prior, likelihood
+
+
+def pruned_groups(prior: GaussianPrior) -> tuple[str, ...]:
+    """Names of the groups whose precision has reached its cap."""
+    at_cap = prior.precisions >= MAX_PRECISION
+    return tuple(name for name, capped in zip(prior.names, at_cap, strict=True) if capped)
 
 
 def _bounds(n_hyperparameters: int) -> tuple[np.ndarray, np.ndarray]:

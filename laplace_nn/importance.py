@@ -7,7 +7,8 @@ k of the largest weights' distribution says whether so many draws can be.
 import numpy as np
 
 from laplace_nn.objective import NegativeLogPosterior
-from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
+from laplace_nn.posterior import GaussianPosterior
+from laplace_nn.posterior.base import fully_held
 
 __all__ = ["importance_log_weights", "pareto_k"]
 
@@ -136,26 +137,11 @@ def importance_log_weights(
     >>> bool(np.ptp(weights) < 1e-9)
     True
     """
-    if not isinstance(posterior, DensePosterior | KernelPosterior):
-        raise TypeError(
-            "importance_log_weights needs a DensePosterior or a KernelPosterior; "
-            f"got {type(posterior).__name__}."
-        )
+    held = fully_held(posterior, "importance_log_weights")
     at_mode = objective.value(posterior.theta_map)
     ratios = []
     for start in range(0, n_samples, BATCH):
         draws = posterior.sample(min(BATCH, n_samples - start), rng)
         rise = np.array([objective.value(theta) for theta in draws]) - at_mode
-        ratios.append(0.5 * _squared_lengths(posterior, draws - posterior.theta_map) - rise)
+        ratios.append(0.5 * held.squared_lengths(draws - posterior.theta_map) - rise)
     return np.concatenate(ratios)
-
-
-def _squared_lengths(posterior: DensePosterior | KernelPosterior, d: np.ndarray) -> np.ndarray:
-    """dᵀ A d of every row d of (S, P), (S,)."""
-    if isinstance(posterior, DensePosterior):
-        H = posterior.regularised.hessian
-        data = np.einsum("sp,sp->s", d @ H, d)
-    else:
-        moved = posterior.regularised.jacobian.matvec(d)  # F d, (S, N, R)
-        data = np.einsum("snr,snr->s", moved, moved)
-    return posterior.scale * data + (d * d) @ posterior.prior.precision

@@ -4,6 +4,7 @@
 tells the mode from its images under the symmetries of PRML 5.1.1.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from laplace_nn.curvature.regularised import WeightSpace
 from laplace_nn.network import MLP
-from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
+from laplace_nn.posterior import GaussianPosterior
+from laplace_nn.posterior.base import fully_held
 
 __all__ = ["LayerUnits", "census", "separated_units"]
 
@@ -179,12 +182,8 @@ def separated_units(mlp: MLP, posterior: GaussianPosterior) -> list[int]:
     [1]
     [2]
     """
-    if not isinstance(posterior, DensePosterior | KernelPosterior):
-        raise TypeError(
-            "separated_units needs a DensePosterior or a KernelPosterior; "
-            f"got {type(posterior).__name__}."
-        )
-    form = _WeightImages if isinstance(posterior, DensePosterior) else _FunctionImages
+    held = fully_held(posterior, "separated_units")
+    form = _WeightImages if isinstance(held, WeightSpace) else _FunctionImages
     layers = range(mlp.n_layers - 1)
     return [_n_separated(form(mlp, posterior, layer), mlp.activation.odd) for layer in layers]
 
@@ -199,7 +198,7 @@ def _n_separated(images: "_Images", odd: bool) -> int:
 
 
 @dataclass(frozen=True)
-class _Images:
+class _Images(ABC):
     """dᵀAd of the mode's images under the flips and swaps of one layer's M units.
 
     Only a unit's own Q = n_in + 1 + n_out weights u_i move: by -2 u_i, or where units i and j swap
@@ -240,12 +239,13 @@ class _Images:
         prior_part = squares + np.diag(squares)[:, None] - 2.0 * sign * products
         return self.posterior.scale * self._swapped(sign) + prior_part + prior_part.T
 
-    # The data's part at unit noise precision, for steps d (M, Q) and for swaps.
+    @abstractmethod
     def _flipped(self, d: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """The data's part of every flip d (M, Q) at unit noise precision, (M,)."""
 
+    @abstractmethod
     def _swapped(self, sign: float) -> np.ndarray:
-        raise NotImplementedError
+        """The data's part of all swaps at unit noise precision, (M, M)."""
 
 
 class _WeightImages(_Images):

@@ -9,13 +9,13 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 from laplace_nn.checks import check_gradient, check_hessian
-from laplace_nn.curvature import GGN, Anchor, Anchored, ExactHessian, as_prior
+from laplace_nn.curvature import GGN, Anchor, Anchored, ExactHessian
 from laplace_nn.curvature.regularised import FunctionSpace, WeightSpace
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.likelihoods import Bernoulli, Gaussian
 from laplace_nn.network import MLP
 from laplace_nn.objective import NegativeLogPosterior
-from laplace_nn.posterior import DensePosterior, KernelPosterior
+from laplace_nn.posterior import DensePosterior, KernelPosterior, as_prior
 from laplace_nn.priors import GaussianPrior, by_kind, by_unit, single
 from laplace_nn.rows import RowBlocks
 from laplace_nn.training import find_map

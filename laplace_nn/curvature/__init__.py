@@ -1,6 +1,6 @@
 """Which matrix: curvatures of the data term, at unit noise precision and without a prior."""
 
-from laplace_nn.curvature.anchored import Anchor, Anchored, as_prior
+from laplace_nn.curvature.anchored import Anchor, Anchored
 from laplace_nn.curvature.backprop_diagonal import BackpropDiagonal
 from laplace_nn.curvature.base import Curvature, PositivePart
 from laplace_nn.curvature.empirical_fisher import EmpiricalFisher
@@ -24,5 +24,4 @@ __all__ = [
     "PositivePart",
     "ResidualTerm",
     "Subset",
-    "as_prior",
 ]

@@ -1,24 +1,20 @@
-"""Yesterday's posterior as today's prior: a quadratic about its mean, and a curvature with it.
+"""A quadratic term besides the rows', about the prior's mean, and a curvature with it.
 
-p(w|D₁, D₂) ∝ p(D₂|w) p(w|D₁), with Laplace's N(w | m, A₀⁻¹) for p(w|D₁) (PRML 3.3.1 for a linear
-network, where it is exact; Ritter, Botev & Barber 2018, "Online structured Laplace
-approximations"). Of A₀ = Q + Λ the diagonal Λ stays a `GaussianPrior` and the rest is an `Anchor`.
+Of a prior N(w | m, A₀⁻¹), A₀ = Q + Λ, the diagonal Λ is a `GaussianPrior` and the rest an `Anchor`:
+yesterday's posterior as today's prior (`laplace_nn.posterior.as_prior`).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from laplace_nn.curvature.assembly import spread_diagonal
 from laplace_nn.curvature.base import Curvature, PositivePart
-from laplace_nn.curvature.regularised import FunctionSpace, WeightSpace
-from laplace_nn.linalg import cholesky
+from laplace_nn.curvature.regularised import WeightSpace
 from laplace_nn.priors import GaussianPrior
 
-__all__ = ["Anchor", "Anchored", "as_prior"]
+__all__ = ["Anchor", "Anchored"]
 
 ASYMMETRY = 1e-10  # relative to the largest entry, beyond which a matrix is not symmetric
 
@@ -192,149 +188,3 @@ class Anchored(LinearOperator):
 
     def _adjoint(self) -> "Anchored":
         return self
-
-
-class Posterior(Protocol):
-    """What `as_prior` asks of a `GaussianPosterior`, which stands a floor above."""
-
-    theta_map: np.ndarray
-
-    @property
-    def prior(self) -> GaussianPrior:
-        """Λ."""
-
-    @property
-    def n_free(self) -> int:
-        """How many weights the Gaussian is over."""
-
-    def solve(self, V: np.ndarray) -> np.ndarray:
-        """A⁻¹ V."""
-
-
-def as_prior(posterior: Posterior, *, full: bool = True) -> tuple[GaussianPrior, Anchor | None]:
-    """A posterior N(m, A₀⁻¹) as the prior of further rows.
-
-    Full: its own Λ about m, and the anchor Q = A₀ - Λ, in which all the rows so far are; exactly
-    that Gaussian. Diagonal: one precision a weight about m, the diagonal of A₀ and not
-    1 / diag A₀⁻¹: of all q with independent weights it has the smallest KL(q‖p), whose only term
-    in d, ½ Σ ((A₀)_ii / d_i + ln d_i), is least at d_i = (A₀)_ii (PRML 10.1.2, 10.12-10.15). The
-    rows' diagonals then add up from day to day (Kirkpatrick et al. 2017 up to a factor), where
-    those of inverses do not; variances are those with all other weights held, never too large.
-
-    Parameters
-    ----------
-    posterior : GaussianPosterior
-        Over all weights, at its mode. `DensePosterior` and `DiagonalPosterior` hand their precision
-        on as it is, the others invert a P x P covariance.
-    full : bool, default=True
-        Whether correlations are kept, P x P numbers.
-
-    Returns
-    -------
-    prior : GaussianPrior
-        About m = ``posterior.theta_map``; for the diagonal every weight is its own group.
-    anchor : Anchor or None
-        None where the precision is diagonal.
-
-    Raises
-    ------
-    ValueError
-        If a posterior in function space is to be made full, or some weights are held constant.
-
-    Notes
-    -----
-    For a linear network with Gaussian noise, one day after the other is all days at once. Otherwise
-    each day's likelihood is replaced by its quadratic at that day's mode: the mean's error, in
-    posterior standard deviations, falls with the number of rows N as 1/√N.
-
-    The anchor belongs to ``NegativeLogPosterior(..., anchor=anchor)``, whose descent should start
-    from m, and to ``Anchored(curvature, anchor, scale)`` for the next posterior. Today's noise
-    precision may differ from yesterday's; the prior's precisions may not, since m is the mode under
-    them. Inputs and targets must be in the same units on all days.
-
-    ln p(D₂|D₁) ≈ ln p(D₂|w) + ln N(w | m, A₀⁻¹) + P/2 ln 2π - ½ ln det A: the middle term is
-    ``anchor.log_density(w, prior)``, to be put in place of ``Evidence.log_prior``, which is Λ's
-    alone; without an anchor nothing is to be replaced. Modes that were equivalent yesterday no
-    longer are about m: a symmetry term belongs to the first day's evidence only.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from laplace_nn.curvature import GGN, Anchored, as_prior
-    >>> from laplace_nn.likelihoods import Gaussian
-    >>> from laplace_nn.network import MLP
-    >>> from laplace_nn.objective import NegativeLogPosterior
-    >>> from laplace_nn.posterior import DensePosterior
-    >>> from laplace_nn.priors import single
-    >>> from laplace_nn.rows import RowBlocks
-    >>> from laplace_nn.training import find_map
-    >>> mlp, prior, anchor, theta = MLP((1, 1)), single(MLP((1, 1))), None, np.zeros(2)
-    >>> for x, y in ((1.0, 1.0), (2.0, 4.0)):  # two days of one row
-    ...     rows = RowBlocks(np.array([[x]]), np.array([[y]]))
-    ...     objective = NegativeLogPosterior(mlp, Gaussian(), prior, rows, anchor)
-    ...     theta = find_map(objective, theta).theta
-    ...     H = GGN(mlp, theta, Gaussian(), rows)
-    ...     H = H if anchor is None else Anchored(H, anchor, 1.0)
-    ...     posterior = DensePosterior.from_curvature(theta, H, prior, 1.0)
-    ...     prior, anchor = as_prior(posterior)
-    >>> bool(np.allclose(np.linalg.inv(posterior.covariance()), [[6.0, 3.0], [3.0, 3.0]]))
-    True
-    >>> both = np.linalg.solve([[6.0, 3.0], [3.0, 3.0]], [9.0, 5.0])
-    >>> bool(np.allclose(theta, both))
-    True
-    """
-    mean = posterior.theta_map
-    if posterior.n_free != len(mean):
-        raise ValueError(
-            f"as_prior needs a Gaussian over all {len(mean)} weights; this one is over "
-            f"{posterior.n_free} and holds the others constant."
-        )
-    own = _vector_precision(posterior)
-    if own is None and full:
-        prior = posterior.prior
-        about = GaussianPrior(prior.groups, prior.precisions, prior.names, mean)
-        return about, Anchor(mean, _beyond_prior(posterior))
-    if own is None:
-        own = _diagonal_precision(posterior)
-    return GaussianPrior(np.arange(len(mean)), own, mean=mean), None
-
-
-def _held(posterior: Posterior) -> Any:
-    """A in factored form, where the posterior has one."""
-    return getattr(posterior, "regularised", None)
-
-
-def _vector_precision(posterior: Posterior) -> np.ndarray | None:
-    """diag A₀, (P,), of a posterior whose weights are independent; None of any other."""
-    precision = getattr(_held(posterior), "precision", None)
-    return precision if isinstance(precision, np.ndarray) else None
-
-
-def _beyond_prior(posterior: Posterior) -> np.ndarray:
-    """Q = A₀ - Λ, (P, P)."""
-    held = _held(posterior)
-    if isinstance(held, WeightSpace):
-        return held.scale * held.hessian
-    if isinstance(held, FunctionSpace):
-        raise ValueError(
-            "as_prior cannot make a posterior in function space full, whose P x P precision is "
-            "never formed; use full=False, or DensePosterior."
-        )
-    # Whitened by the prior: Λ^½ A₀⁻¹ Λ^½, whose inverse is I + Λ^-½ Q Λ^-½.
-    root = np.sqrt(posterior.prior.precision)
-    covariance = root[:, None] * posterior.solve(np.diag(root))
-    factor = cholesky(0.5 * (covariance + covariance.T), "The whitened covariance")
-    half = np.linalg.solve(factor, np.diag(root))
-    Q = half.T @ half
-    Q.flat[:: len(Q) + 1] -= posterior.prior.precision
-    return Q
-
-
-def _diagonal_precision(posterior: Posterior) -> np.ndarray:
-    """diag A₀, (P,); from the rows' factor in function space, never P x P."""
-    held, precision = _held(posterior), posterior.prior.precision
-    if not isinstance(held, FunctionSpace):
-        return np.diag(_beyond_prior(posterior)) + precision
-    F = held.jacobian
-    units = [np.einsum("nrj,nrj->nj", S, S) for S in F.signals]
-    return held.scale * spread_diagonal(F.mlp, F.activations, units) + precision

@@ -14,6 +14,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from laplace_nn.linalg import cholesky
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
+from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
 
 __all__ = ["FunctionSpace", "Regularised", "WeightSpace"]
 
@@ -63,6 +64,11 @@ class WeightSpace:
         A = self.scale * self.hessian
         A.flat[:: len(A) + 1] += self.prior.precision
         return A
+
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,)."""
+        data = np.einsum("sp,sp->s", D @ self.hessian, D)
+        return self.scale * data + (D * D) @ self.prior.precision
 
     @cached_property
     def logdet(self) -> float:
@@ -128,6 +134,25 @@ class FunctionSpace:
         kernel = self.scale * self.jacobian.gram(1.0 / self.prior.precision)
         kernel.flat[:: len(kernel) + 1] += 1.0
         return cholesky(kernel, "The function-space precision I + scale*F Lambda^-1 F^T")
+
+    def precision(self) -> np.ndarray:
+        """A, (P, P): what this form is there to avoid, for few weights."""
+        return self.in_weight_space().precision()
+
+    def in_weight_space(self) -> WeightSpace:
+        """The same A with H = FᵀF formed, (P, P), a block of rows at a time."""
+        n_rows, n_functionals, n_params = self.jacobian.shape
+        H = np.zeros((n_params, n_params))
+        size = max(1, DEFAULT_MEMORY_BUDGET // (8 * n_functionals * n_params))
+        for start in range(0, n_rows, size):
+            block = self.jacobian[start : start + size].dense().reshape(-1, n_params)
+            H += block.T @ block
+        return WeightSpace(H, self.prior, self.scale)
+
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,)."""
+        moved = self.jacobian.matvec(D)  # F d, (S, N, R)
+        return self.scale * np.einsum("snr,snr->s", moved, moved) + (D * D) @ self.prior.precision
 
     @cached_property
     def logdet(self) -> float:

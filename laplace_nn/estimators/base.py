@@ -29,7 +29,7 @@ from laplace_nn.estimators.names import (
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.estimators.sequential import Sequential
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
-from laplace_nn.evidence_surface import State
+from laplace_nn.evidence_surface import State, pruned_groups
 from laplace_nn.leave_one_out import leave_one_out
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
@@ -63,6 +63,8 @@ class Start:
 class BaseLaplaceMLP(Sequential, BaseEstimator):
     """Parameters and machinery of both estimators; not for use by itself."""
 
+    relevance_: np.ndarray
+
     def _fit_rows(
         self, X: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray | None, likelihood: Likelihood
     ) -> None:
@@ -79,8 +81,8 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         )
         starts = self._starts(mlp, likelihood, rows.total_weight)
         with blas_threads(size):
-            found = self._climb(mlp, rows, starts)
-            self._keep(mlp, rows, found)
+            found, candidates = self._climb(mlp, rows, starts)
+            self._keep(mlp, rows, found, candidates)
 
     def _starts(self, mlp: MLP, likelihood: Likelihood, n_rows: float) -> list[Start]:
         """The starts: random weights, strengths in turn; the last fit first if warm."""
@@ -127,8 +129,13 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         noise = self.likelihood_ if auto_noise else likelihood
         return Start(self.theta_, prior, noise, self._moving(prior))
 
-    def _climb(self, mlp: MLP, rows: RowBlocks, starts: list[Start]) -> list[Reestimation]:
-        """One climb of the evidence a start; where one mode is kept, the best goes to the top."""
+    def _climb(
+        self, mlp: MLP, rows: RowBlocks, starts: list[Start]
+    ) -> tuple[list[Reestimation], list[Member]]:
+        """One climb of the evidence a start, and its mode; one that is kept alone goes to the top.
+
+        A mode that the asked-for curvature does not allow is no candidate, unless none is.
+        """
         settings = {
             "fit_noise": self._is_auto("noise_precision"),
             "hyperprior": make_hyperprior(self.hyperprior),
@@ -144,12 +151,15 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         n_climbs, shift = len(starts) + int(refined), self._log_jacobian(rows)
         with Progress(n_climbs, shift, bool(self.verbose)) as progress:
             found = self._climb_each(mlp, rows, starts, settings, progress)
+            candidates = self._candidates(mlp, rows, dict(enumerate(found)))
             if refined:
-                best = int(np.argmax([self._score(mlp, rows, climbed) for climbed in found]))
-                start, top = starts[best].moved_to(found[best].state), settings | {"refine": True}
+                best = max(candidates, key=lambda member: member.score).start
+                start = starts[best].moved_to(found[best].state)
+                top = settings | {"refine": True}
                 climbed = _climb_one(mlp, rows, start, top, progress.callback(best))
                 found[best] = climbed.after(found[best])
-        return found
+                candidates = self._candidates(mlp, rows, {best: found[best]})
+        return found, candidates
 
     def _climb_each(
         self,
@@ -170,30 +180,36 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         )
         return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
 
-    def _keep(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> None:
+    def _keep(
+        self, mlp: MLP, rows: RowBlocks, found: list[Reestimation], candidates: list[Member]
+    ) -> None:
         """Set the fitted attributes from the committee of the modes that were found."""
-        candidates = self._candidates(mlp, rows, found)
         self.committee_ = elect(
             candidates, self.committee, self.committee_weights, rows.sample_weight
         )
-        best = self.committee_[0]
-        state = best.state
-        self.mlp_, self.theta_ = mlp, best.theta
-        self.likelihood_, self.prior_ = state.likelihood, state.prior
-        self.posterior_ = best.posterior
-        self.prior_precision_ = state.prior.precisions
-        self.n_effective_params_ = state.n_effective_params
-        self.pruned_groups_ = state.pruned
-        self.log_marginal_likelihood_ = best.log_evidence
-        self._set_relevance()
+        self.mlp_ = mlp
         self.history_ = self._history(found, self._log_jacobian(rows))
+        self._speak_of_committee(rows)
+        self.diagnostics_ = self._diagnose(self.committee_[0], rows)
+        for finding in self.diagnostics_.findings:
+            warnings.warn(finding, UntrustworthyFitWarning, stacklevel=4)
+        self._warn_of_budgets(self.committee_[0])
+
+    def _speak_of_committee(self, rows: RowBlocks) -> None:
+        """Set the fitted attributes that follow from the committee, whose first speaks for it."""
+        best = self.committee_[0]
+        self.theta_, self.posterior_ = best.theta, best.posterior
+        self.likelihood_, self.prior_ = best.state.likelihood, best.prior
+        self.prior_precision_ = best.prior.precisions
+        self.n_effective_params_ = best.state.n_effective_params
+        self.pruned_groups_ = pruned_groups(best.prior)
+        self.log_marginal_likelihood_ = best.log_evidence
         self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
         scores = np.array([member.loo_log_scores for member in self.committee_])
         mixed = logsumexp(scores, axis=0, b=self._weights[:, None])
         self.loo_log_score_ = float(np.average(mixed, weights=rows.sample_weight))
+        self._set_relevance()
         self._set_coefficients()
-        self.diagnostics_ = self._diagnose(best, rows)
-        self._warn(best)
 
     def _set_relevance(self) -> None:
         """α^-½ of every input's weights, of the best mode whose prior has a precision for each."""
@@ -201,17 +217,18 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             del self.relevance_
         inputs = np.arange(self.mlp_.n_inputs)
         for member in self.committee_:
-            prior = member.state.prior
-            weights, biases = self.mlp_.unpack(prior.groups)[0]
+            weights, biases = self.mlp_.unpack(member.prior.groups)[0]
             shared = np.any(np.isin(biases, inputs))
             if np.array_equal(weights, np.broadcast_to(inputs, weights.shape)) and not shared:
-                self.relevance_ = prior.precisions[inputs] ** -0.5
+                self.relevance_ = member.prior.precisions[inputs] ** -0.5
                 return
 
-    def _candidates(self, mlp: MLP, rows: RowBlocks, found: list[Reestimation]) -> list[Member]:
-        """Every start's mode under the asked-for curvature, unless none allows it."""
+    def _candidates(
+        self, mlp: MLP, rows: RowBlocks, found: dict[int, Reestimation]
+    ) -> list[Member]:
+        """The starts' modes under the asked-for curvature, unless it allows none of them."""
         members, refused = [], None
-        for start, climbed in enumerate(found):
+        for start, climbed in found.items():
             try:
                 members.append(self._candidate(mlp, rows, start, climbed))
             except NotPositiveDefiniteError as error:
@@ -240,16 +257,6 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         posterior = build(state.map.theta, curvature, state.prior, state.likelihood.scale)
         fit = log_likelihood(mlp, state.map.theta, state.likelihood, rows)
         return posterior, log_marginal_likelihood(posterior, fit).total
-
-    def _score(self, mlp: MLP, rows: RowBlocks, climbed: Reestimation) -> float:
-        """What a start is ranked by before it is climbed to the top."""
-        state = climbed.state
-        evidence = state.evidence.total + self._log_jacobian(rows)
-        if self.selection == "evidence":
-            return evidence
-        loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
-        scores = self._log_scores(loo.mean, loo.covariance, rows.targets, state.likelihood)
-        return self._selection_score(evidence, scores, rows)
 
     def _selection_score(
         self, evidence: float, loo_log_scores: np.ndarray, rows: RowBlocks
@@ -300,9 +307,8 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             rng=np.random.default_rng(0),
         )
 
-    def _warn(self, best: Member) -> None:
-        for finding in self.diagnostics_.findings:
-            warnings.warn(finding, UntrustworthyFitWarning, stacklevel=5)
+    def _warn_of_budgets(self, best: Member) -> None:
+        """Warn where training or re-estimation ran out of steps."""
         state = best.state
         if not state.map.converged:
             warnings.warn(

@@ -237,7 +237,7 @@ GaussianPrior, default="auto"
         if weights is not None:
             kept = weights > 0
             X, y, weights = X[kept], y[kept], weights[kept]
-        classes, codes = np.unique(y, return_inverse=True)
+        classes = np.unique(y)
         if len(classes) < 2:
             raise ValueError(
                 "LaplaceMLPClassifier needs rows of at least two classes; the rows that carry "
@@ -248,10 +248,8 @@ GaussianPrior, default="auto"
         self._link_seed = int(np.random.SeedSequence(len(X)).generate_state(1)[0])
         if isinstance(self.random_state, int | np.integer):
             self._link_seed = int(self.random_state)
-        if len(classes) == 2:
-            self._fit_rows(X, codes[:, None].astype(np.float64), weights, Bernoulli())
-        else:
-            self._fit_rows(X, np.eye(len(classes))[codes], weights, Categorical())
+        likelihood = Bernoulli() if len(classes) == 2 else Categorical()
+        self._fit_rows(X, self._inner_targets(y), weights, likelihood)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -337,16 +335,23 @@ GaussianPrior, default="auto"
             If a label was not among the training labels.
         """
         check_is_fitted(self)
-        labels = np.asarray(y)
+        codes, probabilities = self._codes(np.asarray(y)), self.predict_proba(X)
+        return np.log(probabilities[np.arange(len(codes)), codes])
+
+    def _codes(self, labels: np.ndarray) -> np.ndarray:
+        """Places of labels (n,) among ``classes_``, (n,)."""
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise ValueError(
                 f"y holds the label {unknown.tolist()[0]!r}, which is not one of the training "
-                f"labels {self.classes_.tolist()}."
+                f"labels {self.classes_.tolist()}, for which alone the network has outputs."
             )
-        codes = np.searchsorted(self.classes_, labels)
-        probabilities = self.predict_proba(X)
-        return np.log(probabilities[np.arange(len(codes)), codes])
+        return np.searchsorted(self.classes_, labels)
+
+    def _inner_targets(self, y: Any) -> np.ndarray:
+        """Labels (N,) as the likelihood takes them, (N, K)."""
+        codes, n_classes = self._codes(column_or_1d(y, warn=True)), len(self.classes_)
+        return codes[:, None].astype(np.float64) if n_classes == 2 else np.eye(n_classes)[codes]
 
     def _check_link(self, n_classes: int) -> None:
         unfit = {"gauss_hermite": n_classes > 2, "monte_carlo": n_classes == 2}

@@ -9,6 +9,7 @@ from laplace_nn.evidence_surface import State
 from laplace_nn.leave_one_out import LeaveOneOut
 from laplace_nn.mixture import evidence_weights, stacking_weights
 from laplace_nn.posterior import GaussianPosterior
+from laplace_nn.priors import GaussianPrior
 
 __all__ = ["WEIGHTS", "Member", "elect"]
 
@@ -51,6 +52,11 @@ class Member:
     score: float
     converged: bool
     weight: float = 1.0
+
+    @property
+    def prior(self) -> GaussianPrior:
+        """That of all rows that the mode has seen."""
+        return self.state.prior
 
     @property
     def theta(self) -> np.ndarray:

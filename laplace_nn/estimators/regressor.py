@@ -242,8 +242,7 @@ GaussianPrior, default="auto"
         noise = 1.0
         if not self._is_auto("noise_precision"):
             noise = float(self.noise_precision * self.target_scale_[0] ** 2)
-        scaled = (targets - self.target_mean_) / self.target_scale_
-        self._fit_rows(X, scaled, weights, Gaussian(noise))
+        self._fit_rows(X, self._inner_targets(targets), weights, Gaussian(noise))
         self.noise_precision_ = self._noise_in_units(self.likelihood_.scale)
         return self
 
@@ -404,6 +403,15 @@ GaussianPrior, default="auto"
             # One β in the units of y is one β inside only under a common scale.
             scale = np.full(n_outputs, np.sqrt(np.mean(scale**2)))
         self.target_scale_ = scale
+
+    def _inner_targets(self, y: np.ndarray) -> np.ndarray:
+        """Targets (N,) or (N, K) in the units of the first rows, standardised, (N, K)."""
+        targets, n_targets = y.reshape(len(y), -1).astype(np.float64), len(self.target_scale_)
+        if targets.shape[1] != n_targets:
+            raise ValueError(
+                f"y must have {n_targets} targets as in the first batch; got {targets.shape[1]}."
+            )
+        return (targets - self.target_mean_) / self.target_scale_
 
     def _log_jacobian(self, rows: RowBlocks) -> float:
         return -rows.total_weight * float(np.sum(np.log(self.target_scale_)))

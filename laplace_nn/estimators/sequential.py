@@ -1,25 +1,23 @@
 """Batch after batch: every member's posterior is its prior of the rows that come next.
 
 p(w|D₁, D₂) ∝ p(D₂|w) p(w|D₁) (PRML 3.3.1), a Laplace approximation a batch, and the members'
-weights by what they had predicted of it (PRML 3.66). See `laplace_nn.curvature.as_prior`.
+weights by what they had predicted of it (PRML 3.66). See `laplace_nn.posterior.as_prior`.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from laplace_nn.curvature import Anchor, Anchored, as_prior
-from laplace_nn.curvature.regularised import WeightSpace
+from laplace_nn.curvature import Anchor, Anchored
 from laplace_nn.estimators.committee import Member
 from laplace_nn.estimators.inputs import checked_weights
 from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import make_curvature
 from laplace_nn.evidence import log_marginal_likelihood
-from laplace_nn.evidence_surface import MAX_PRECISION, State
+from laplace_nn.evidence_surface import State
 from laplace_nn.leave_one_out import leave_one_out
 from laplace_nn.mixture import evidence_weights
 from laplace_nn.posterior import (
@@ -27,8 +25,8 @@ from laplace_nn.posterior import (
     DiagonalPosterior,
     GaussianPosterior,
     KernelPosterior,
+    as_prior,
 )
-from laplace_nn.posterior.base import in_blocks
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.reestimation import reestimate
 from laplace_nn.rows import RowBlocks
@@ -55,6 +53,11 @@ class SequentialMember(Member):
     """
 
     first_prior: GaussianPrior = field(kw_only=True)
+
+    @property
+    def prior(self) -> GaussianPrior:
+        """That of the first batch."""
+        return self.first_prior
 
 
 class Sequential(BaseEstimator):
@@ -121,7 +124,8 @@ class Sequential(BaseEstimator):
         Fitted attributes speak of all rows so far and of the heaviest member, which comes first:
         ``log_marginal_likelihood_`` is the sum over batches, ``n_effective_params_`` is counted
         beyond the first prior, which stays ``prior_``. The ``loo_…`` are of the last batch's
-        rows, each left out of all rows so far; `fit` starts anew.
+        rows, each left out of all rows so far. ``diagnostics_`` are of one fit and go; `fit`
+        starts anew.
 
         Without a hidden layer and with Gaussian noise, batches are all rows at once, exactly.
         Otherwise each batch's likelihood is replaced by its quadratic at the mode then: expect
@@ -182,7 +186,7 @@ class Sequential(BaseEstimator):
         )
         posterior, evidence = self._posterior_on(rows, climbed.state, anchor)
         evidence += self._log_jacobian(rows)
-        first = _first_prior(member)
+        first = member.prior
         gamma = _determined(climbed.state.posterior, first)
         state = replace(climbed.state, n_effective_params=gamma)
         loo = leave_one_out(self.mlp_, state.posterior, state.likelihood, rows, warn=False)
@@ -221,64 +225,26 @@ class Sequential(BaseEstimator):
         self, rows: RowBlocks, moved: list[tuple[SequentialMember, list[dict[str, Any]]]]
     ) -> None:
         """The committee, w_c ← w_c p(new rows | rows so far, c), and what follows from it."""
-        committee = _reweighted([member for member, _ in moved])
-        self.committee_ = committee
+        self.committee_ = _reweighted([member for member, _ in moved])
         self.history_ = [*self.history_, *(entry for _, own in moved for entry in own)]
-        self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
-        scores = np.array([member.loo_log_scores for member in committee])
-        mixed = logsumexp(scores, axis=0, b=self._weights[:, None])
-        self.loo_log_score_ = float(np.average(mixed, weights=rows.sample_weight))
-        self._speak_of(committee[0])
-        self._warn(committee[0])
-
-    def _speak_of(self, best: SequentialMember) -> None:
-        """Set the fitted attributes that are one member's."""
-        prior = best.first_prior
-        self.theta_, self.posterior_ = best.theta, best.posterior
-        self.likelihood_, self.prior_ = best.state.likelihood, prior
-        self.prior_precision_ = prior.precisions
-        self.n_effective_params_ = best.state.n_effective_params
-        at_cap = prior.precisions >= MAX_PRECISION
-        self.pruned_groups_ = tuple(n for n, cap in zip(prior.names, at_cap, strict=True) if cap)
-        self.log_marginal_likelihood_ = best.log_evidence
-        if hasattr(self, "relevance_"):
-            self.relevance_ = prior.precisions[: self.mlp_.n_inputs] ** -0.5
+        self._speak_of_committee(rows)
         if hasattr(self, "noise_precision_"):
             self.noise_precision_ = self._noise_in_units(self.likelihood_.scale)
-        self._set_coefficients()
+        if hasattr(self, "diagnostics_"):
+            del self.diagnostics_  # of the first batch's fit
+        self._warn_of_budgets(self.committee_[0])
 
     def _further_rows(self, X: Any, y: Any, sample_weight: Any) -> RowBlocks:
         """Validated rows that carry weight, in the units of the first batch."""
         numbers = {} if is_classifier(self) else {"multi_output": True, "y_numeric": True}
         X, y = validate_data(self, X, y, reset=False, dtype=np.float64, order="C", **numbers)
-        targets = self._codes(y) if is_classifier(self) else self._scaled_targets(y)
+        targets = self._inner_targets(y)
         X = self._standardised(X)
         weights = checked_weights(sample_weight, X)
         if weights is None:
             return RowBlocks(X, targets)
         kept = weights > 0.0
         return RowBlocks(X[kept], targets[kept], weights[kept])
-
-    def _scaled_targets(self, y: np.ndarray) -> np.ndarray:
-        """Targets inside, (N, K)."""
-        targets, n_targets = y.reshape(len(y), -1).astype(np.float64), len(self.target_scale_)
-        if targets.shape[1] != n_targets:
-            raise ValueError(
-                f"y must have {n_targets} targets as in the first batch; got {targets.shape[1]}."
-            )
-        return (targets - self.target_mean_) / self.target_scale_
-
-    def _codes(self, y: Any) -> np.ndarray:
-        """Labels as the likelihood takes them, (N, K)."""
-        labels, classes = column_or_1d(y, warn=True), self.classes_
-        unknown = np.setdiff1d(labels, classes)
-        if len(unknown):
-            raise ValueError(
-                f"y holds the label {unknown.tolist()[0]!r}, which is not one of the first batch's "
-                f"{classes.tolist()}: the network has no output for it; fit anew."
-            )
-        codes = np.searchsorted(classes, labels)
-        return codes[:, None].astype(float) if len(classes) == 2 else np.eye(len(classes))[codes]
 
     def _check_classes(self, y: Any, classes: Any, sample_weight: Any) -> None:
         """Refuse classes that are not those of the first batch, before it is fitted."""
@@ -307,11 +273,6 @@ class Sequential(BaseEstimator):
         return self.mlp_.n_params if full and not diagonal else smaller
 
 
-def _first_prior(member: Member) -> GaussianPrior:
-    """The prior of all rows."""
-    return member.first_prior if isinstance(member, SequentialMember) else member.state.prior
-
-
 def _determined(posterior: GaussianPosterior, prior: GaussianPrior) -> np.ndarray:
     """γ_g = n_g - α_g tr_g A⁻¹ beyond a prior that need not be the posterior's own, (G,)."""
     shares = 1.0 - prior.precision * posterior.variance()
@@ -319,16 +280,10 @@ def _determined(posterior: GaussianPosterior, prior: GaussianPrior) -> np.ndarra
 
 
 def _in_weight_space(posterior: GaussianPosterior) -> GaussianPosterior:
-    """A posterior in function space with its P x P precision formed, H = FᵀF; others as is."""
+    """A posterior in function space with its P x P precision formed; others as they are."""
     if not isinstance(posterior, KernelPosterior):
         return posterior
-    F, prior = posterior.regularised.jacobian, posterior.prior
-    n_params = prior.n_params
-    H = np.zeros((n_params, n_params))
-    for block in in_blocks(F, row_bytes=8 * F.shape[1] * n_params):
-        dense = block.dense().reshape(-1, n_params)
-        H += dense.T @ dense
-    return DensePosterior(posterior.theta_map, WeightSpace(H, prior, posterior.scale))
+    return DensePosterior(posterior.theta_map, posterior.regularised.in_weight_space())
 
 
 def _reweighted(members: list[SequentialMember]) -> tuple[SequentialMember, ...]:

@@ -3,6 +3,7 @@
 from laplace_nn.posterior.base import GaussianPosterior
 from laplace_nn.posterior.dense import DensePosterior
 from laplace_nn.posterior.diagonal import DiagonalPosterior
+from laplace_nn.posterior.handing_on import as_prior
 from laplace_nn.posterior.kernel import KernelPosterior
 from laplace_nn.posterior.kronecker import KroneckerPosterior
 from laplace_nn.posterior.lowrank import LowRankPosterior
@@ -18,5 +19,6 @@ __all__ = [
     "LowRankPosterior",
     "SequentialPosterior",
     "SubsetPosterior",
+    "as_prior",
     "last_layer",
 ]

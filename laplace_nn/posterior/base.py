@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import numpy as np
 
 from laplace_nn.curvature.base import Curvature, PositivePart
+from laplace_nn.curvature.regularised import FunctionSpace, Regularised, WeightSpace
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
@@ -141,6 +142,22 @@ class RegularisedPosterior(GaussianPosterior):
     def n_effective_params(self) -> np.ndarray:
         """γ_g of every prior group, (G,)."""
         return self.regularised.n_effective_params()
+
+
+def fully_held(posterior: GaussianPosterior, user: str) -> Regularised:
+    """The factored form of a full covariance, in weight space or in function space.
+
+    Raises
+    ------
+    TypeError
+        If the posterior is of another form; ``user`` is what needs it.
+    """
+    held = getattr(posterior, "regularised", None)
+    if not isinstance(held, WeightSpace | FunctionSpace):
+        raise TypeError(
+            f"{user} needs a DensePosterior or a KernelPosterior; got {type(posterior).__name__}."
+        )
+    return held
 
 
 def in_blocks(jacobian: LayerwiseJacobian, row_bytes: int) -> Iterator[LayerwiseJacobian]:

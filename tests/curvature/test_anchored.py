@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import multivariate_normal
 
-from laplace_nn.curvature import GGN, KFAC, Anchor, Anchored, BackpropDiagonal, as_prior
+from laplace_nn.curvature import GGN, KFAC, Anchor, Anchored, BackpropDiagonal
 from laplace_nn.curvature.base import MissingCapabilityError
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.posterior import (
@@ -18,6 +18,7 @@ from laplace_nn.posterior import (
     LowRankPosterior,
     SequentialPosterior,
     SubsetPosterior,
+    as_prior,
     last_layer,
 )
 from laplace_nn.priors import GaussianPrior, by_layer, single

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import estimator_checks
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
-from laplace_nn.curvature import GGN, Anchor, as_prior
+from laplace_nn.curvature import GGN, Anchor
 from laplace_nn.estimators import machine, sequential
 from laplace_nn.estimators.sequential import SequentialMember
 from laplace_nn.evidence_surface import EvidenceSurface
@@ -20,6 +20,7 @@ from laplace_nn.posterior import (
     DensePosterior,
     DiagonalPosterior,
     KernelPosterior,
+    as_prior,
 )
 from laplace_nn.priors import single
 from laplace_nn.reestimation import reestimate
