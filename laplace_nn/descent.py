@@ -14,6 +14,7 @@ import numpy as np
 from laplace_nn.curvature.regularised import Regularised
 from laplace_nn.linalg import NotPositiveDefiniteError, conjugate_gradients
 from laplace_nn.objective import NegativeLogPosterior
+from laplace_nn.projection import Projection
 from laplace_nn.quasi_newton import preconditioned_lbfgs
 
 __all__ = ["ENOUGH_GRADIENT", "Descent", "Point", "Step"]
@@ -121,6 +122,41 @@ class Point:
         decrease = float(-self.gradient @ direction - 0.5 * direction @ moved)
         return Step(direction, decrease, self._bend(model, direction))
 
+    def swept(self) -> "Point":
+        """Where L-BFGS on the factor at hand leads."""
+        theta, energy, gradient = preconditioned_lbfgs(
+            self.objective.value_and_gradient,
+            self.theta,
+            self.energy,
+            self.gradient,
+            self.model.solve,
+            SWEEP_ITERATIONS,
+            0.1 * SWEPT * self.size,
+        )
+        return Point(self.objective, theta, energy, gradient)
+
+    def swept_under(self, projection: Projection) -> "Point":
+        """The same on the hidden layers, the last one being solved for.
+
+        Their part of A⁻¹ is the inverse of the projected outer products (Kaufman 1975).
+        """
+        n_hidden, padded = projection.size, np.zeros_like(self.theta)
+
+        def solve(gradient: np.ndarray) -> np.ndarray:
+            padded[:n_hidden] = gradient
+            return self.model.solve(padded)[:n_hidden]
+
+        hidden = self.theta[:n_hidden]
+        hidden, _, _ = preconditioned_lbfgs(
+            projection.value_and_gradient,
+            hidden,
+            *projection.value_and_gradient(hidden),
+            solve,
+            SWEEP_ITERATIONS,
+            0.1 * SWEPT * self.size,
+        )
+        return Point.at(self.objective, projection.complete(hidden))
+
     def negative_curvature(self) -> Step | None:
         """A downhill direction along which the exact Hessian is negative, if there is one.
 
@@ -164,6 +200,7 @@ class Descent:
         self.objective, self.tol, self.callback = objective, tol, callback
         self.point = Point.at(objective, theta)
         self.floor = DAMPING_FLOOR * float(objective.prior.precisions.min())
+        self.projection = Projection(objective) if Projection.applies(objective) else None
         self.n_iter = 0
         self._forget()
 
@@ -237,23 +274,16 @@ class Descent:
 
     def _sweep(self) -> bool:
         """Many cheap steps on the factor at hand, where Gauss-Newton steps have become good."""
-        point, objective = self.point, self.objective
+        point = self.point
         try:
-            solve = point.model.solve
-            theta, energy, gradient = preconditioned_lbfgs(
-                objective.value_and_gradient,
-                point.theta,
-                point.energy,
-                point.gradient,
-                solve,
-                SWEEP_ITERATIONS,
-                0.1 * SWEPT * point.size,
-            )
+            new = point.swept() if self.projection is None else point.swept_under(self.projection)
         except NotPositiveDefiniteError:
             self.failed = True
             return True
-        gained = point.energy - energy
-        self.point = Point(objective, theta, energy, gradient)
+        if not new.energy <= point.energy:
+            new = point
+        gained = point.energy - new.energy
+        self.point = new
         self._learn_pay("sweep", gained, SWEEP_ITERATIONS)
         self.finishing = gained <= SWEPT * point.size
         return True

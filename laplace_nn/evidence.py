@@ -96,7 +96,7 @@ def log_likelihood(mlp: MLP, theta: np.ndarray, likelihood: Likelihood, rows: Ro
         outputs = mlp.forward(theta, block.X).outputs
         return float(block.weigh(likelihood.nll(block.targets, outputs)).sum())
 
-    nll = rows.sum(term, row_bytes=8 * 2 * sum(mlp.layer_sizes))
+    nll = rows.sum_passes(term, row_bytes=8 * 2 * sum(mlp.layer_sizes))
     normaliser = likelihood.log_normaliser(rows.total_weight, mlp.n_outputs)
     return float(normaliser - likelihood.scale * nll)
 

@@ -114,7 +114,7 @@ def leave_one_out(
     outputs, variance = linearised(mlp, posterior, rows)
     root = np.sqrt(likelihood.scale) * weighted_factor(likelihood, rows, outputs)  # (N, R, K)
     gradient = likelihood.scale * rows.weigh(likelihood.gradient(rows.targets, outputs))
-    counts = _copies(rows)
+    counts = rows.copies
     root, gradient = root * np.sqrt(counts)[:, None, None], gradient * counts[:, None]
     moved = root @ variance  # R V
     leverages, axes = np.linalg.eigh(moved @ root.mT)  # of R V Rᵀ, (N, R)
@@ -135,12 +135,3 @@ def leave_one_out(
             stacklevel=2,
         )
     return found
-
-
-def _copies(rows: RowBlocks) -> np.ndarray:
-    """How much weight the rows that equal a row carry, relative to its own, (N,)."""
-    weights = np.ones(rows.n_rows) if rows.sample_weight is None else rows.sample_weight
-    joined = np.column_stack([rows.X, rows.targets])
-    _, same = np.unique(joined, axis=0, return_inverse=True)
-    total = np.bincount(same.ravel(), weights=weights)[same.ravel()]
-    return np.divide(total, weights, out=np.ones(rows.n_rows), where=weights > 0.0)

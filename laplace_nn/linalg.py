@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import linalg
 
-__all__ = ["NotPositiveDefiniteError", "cholesky", "conjugate_gradients"]
+__all__ = ["NotPositiveDefiniteError", "cholesky", "conjugate_gradients", "inverse_from_factor"]
 
 CG_ITERATIONS = 40  # at most, unless told otherwise
 
@@ -82,6 +82,12 @@ def cholesky(matrix: np.ndarray, name: str, refused: np.ndarray | None = None) -
     except linalg.LinAlgError:
         eigenvalues = np.linalg.eigvalsh(matrix if refused is None else refused)
         raise NotPositiveDefiniteError(name, float(eigenvalues[0])) from None
+
+
+def inverse_from_factor(factor: np.ndarray) -> np.ndarray:
+    """(L Lᵀ)⁻¹, symmetric to the bit, for lower triangular L (n, n): a third of the two solves."""
+    inverse, _ = linalg.lapack.dpotri(factor, lower=1)
+    return np.tril(inverse) + np.tril(inverse, -1).T
 
 
 def conjugate_gradients(

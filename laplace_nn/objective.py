@@ -62,7 +62,7 @@ class NegativeLogPosterior:
             outputs = self.mlp.forward(theta, block.X).outputs
             return float(block.weigh(self.likelihood.nll(block.targets, outputs)).sum())
 
-        data = self.rows.sum(term, self._row_bytes)
+        data = self.rows.sum_passes(term, self._row_bytes)
         energy = self.likelihood.scale * data + self.prior.energy(theta)
         return energy if self.anchor is None else energy + self.anchor.energy(theta)
 
@@ -76,7 +76,7 @@ class NegativeLogPosterior:
             signal = block.weigh(self.likelihood.gradient(y, f))
             return np.append(vjp(self.mlp, theta, tape, signal), nll)
 
-        total = self.likelihood.scale * self.rows.sum(term, self._row_bytes)
+        total = self.likelihood.scale * self.rows.sum_passes(term, self._row_bytes)
         energy = float(total[-1]) + self.prior.energy(theta)
         gradient = total[:-1] + self.prior.gradient(theta)
         if self.anchor is None:
@@ -121,7 +121,7 @@ class NegativeLogPosterior:
             curved = second_jvp(self.mlp, theta, tape, v)
             return vjp(self.mlp, theta, tape, np.einsum("nkj,nj->nk", M, curved))
 
-        return self.likelihood.scale * self.rows.sum(term, self._row_bytes)
+        return self.likelihood.scale * self.rows.sum_passes(term, self._row_bytes)
 
     @property
     def _row_bytes(self) -> int:

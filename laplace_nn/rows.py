@@ -16,6 +16,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 __all__ = ["RowBlocks"]
 
 DEFAULT_MEMORY_BUDGET = 2**27  # bytes a block may take in its largest intermediate array
+CACHE_BUDGET = 2**20  # the same for passes through the network: what stays in a core's cache
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,15 @@ class RowBlocks:
             raise ValueError("These rows carry no targets: pass y to RowBlocks.")
         return self.y
 
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """How much weight the rows that equal a row in X and y carry, relative to its own, (N,)."""
+        weights = np.ones(self.n_rows) if self.sample_weight is None else self.sample_weight
+        joined = np.column_stack([self.X, self.targets])
+        _, same = np.unique(joined, axis=0, return_inverse=True)
+        total = np.bincount(same.ravel(), weights=weights)[same.ravel()]
+        return np.divide(total, weights, out=np.ones(self.n_rows), where=weights > 0.0)
+
     def weigh(self, values: np.ndarray) -> np.ndarray:
         """Values (N, ...) times the rows' sample weights."""
         if self.sample_weight is None:
@@ -125,6 +135,13 @@ class RowBlocks:
             total += part
         return total
 
+    def sum_passes(self, term: Callable[["RowBlocks"], Any], row_bytes: int) -> Any:
+        """Σ term(block) for passes, which read what they have just written: in the cache.
+
+        Each worker's block is cut once more, so that workers change no digit here either.
+        """
+        return self.sum(partial(_sum_in_cache, term, row_bytes), row_bytes)
+
     def accumulate(
         self,
         term: Callable[["RowBlocks", np.ndarray], None],
@@ -149,6 +166,11 @@ class RowBlocks:
     def concatenate(self, term: Callable[["RowBlocks"], np.ndarray], row_bytes: int) -> np.ndarray:
         """term(block) of every block, stacked along the rows."""
         return np.concatenate(list(self.map(term, row_bytes)))
+
+
+def _sum_in_cache(term: Callable[[RowBlocks], Any], row_bytes: int, block: RowBlocks) -> Any:
+    budget = min(CACHE_BUDGET, block.memory_budget)
+    return replace(block, memory_budget=budget, n_jobs=1).sum(term, row_bytes)
 
 
 def _added_to_zeros(

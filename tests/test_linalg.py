@@ -4,9 +4,14 @@ import pickle
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
-from laplace_nn.linalg import NotPositiveDefiniteError, cholesky, conjugate_gradients
+from laplace_nn.linalg import (
+    NotPositiveDefiniteError,
+    cholesky,
+    conjugate_gradients,
+    inverse_from_factor,
+)
 from tests.contracts import assert_close
 
 
@@ -20,6 +25,14 @@ def test_factor_squares_to_the_matrix():
     factor = cholesky(matrix, "A")
     np.testing.assert_array_equal(np.triu(factor, 1), 0.0)
     np.testing.assert_allclose(factor @ factor.T, matrix, rtol=1e-13)
+
+
+def test_the_inverse_from_a_factor_is_the_inverse():
+    root = np.random.default_rng(0).normal(size=(9, 9))
+    A = root @ root.T + np.eye(9)
+    inverse = inverse_from_factor(cholesky(A, "A"))
+    assert_allclose(inverse @ A, np.eye(9), atol=1e-12)
+    assert_array_equal(inverse, inverse.T)
 
 
 def test_an_indefinite_matrix_is_refused_with_its_smallest_eigenvalue():

@@ -60,6 +60,33 @@ def test_workers_change_nothing(backend):
         assert_array_equal(shared.concatenate(inputs, 8), X)
 
 
+def shifted_count(block: RowBlocks) -> np.ndarray:
+    return np.array([block.n_rows, block.X.sum()])
+
+
+@pytest.mark.parametrize("cache", [8, 40, 10_000])
+@pytest.mark.parametrize("budget", [24, 10_000])
+def test_passes_are_cut_to_the_cache_and_add_up_to_the_same(monkeypatch, cache, budget):
+    monkeypatch.setattr("laplace_nn.rows.CACHE_BUDGET", cache)
+    rows = RowBlocks(X, Y, WEIGHTS, memory_budget=budget)
+    seen = []
+    total = rows.sum_passes(lambda block: seen.append(block.n_rows) or shifted_count(block), 8)
+    np.testing.assert_allclose(total, [11.0, X.sum()], rtol=1e-12)
+    assert max(seen) <= max(1, min(cache, budget) // 8)
+    np.testing.assert_allclose(rows.sum_passes(outer_product, 8), rows.sum(outer_product, 8))
+
+
+def test_workers_change_no_digit_of_passes():
+    alone, shared = (RowBlocks(X, Y, WEIGHTS, memory_budget=24, n_jobs=n) for n in (1, 2))
+    assert_array_equal(shared.sum_passes(outer_product, 8), alone.sum_passes(outer_product, 8))
+
+
+def test_copies_are_the_weight_of_equal_rows_relative_to_the_own():
+    twice = RowBlocks(X[[0, 1, 0, 2]], Y[[0, 1, 0, 2]], np.array([1.0, 2.0, 3.0, 0.0]))
+    np.testing.assert_allclose(twice.copies, [4.0, 1.0, 4.0 / 3.0, 1.0])
+    assert_array_equal(RowBlocks(X[[0, 0]], Y[:2]).copies, [1.0, 1.0])  # other targets
+
+
 def test_number_of_workers_may_come_from_outside():
     rows = RowBlocks(X, Y, memory_budget=24, n_jobs=None)
     with parallel_config(backend="threading", n_jobs=2):

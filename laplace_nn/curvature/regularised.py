@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
-from laplace_nn.linalg import cholesky
+from laplace_nn.linalg import cholesky, inverse_from_factor
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
@@ -178,7 +178,7 @@ class FunctionSpace:
 
     def n_effective_params(self) -> np.ndarray:
         """γ_g = tr[(I + scale·F Λ⁻¹ Fᵀ)⁻¹ scale·F_g F_gᵀ / α_g], (G,)."""
-        inverse = cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
+        inverse = inverse_from_factor(self.factor)
         prior = self.prior
         overlaps = self.jacobian.overlaps(inverse, prior.groups, prior.n_groups)
         return self.scale * overlaps / prior.precisions
