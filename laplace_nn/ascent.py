@@ -67,6 +67,8 @@ class Ascent:
         self.secants: Secants | None = None  # of the gradient, once MacKay's direction has failed
         self.mackays_end = best.log_hyperparameters  # where it has
         self.n_cycles, self.shortenings, self.flat, self.trained = 0, 0, 0, False
+        self.mode = best if best.map.converged else None  # the best state that is a true mode
+        self.returned = False
         self.proposal = self._proposal()
 
     @property
@@ -134,13 +136,20 @@ class Ascent:
             best.prior, best.likelihood, best.map.theta, self._settling
         )
         self.note(self.best, "trained on")
+        self._remember(self.best)
         return True
+
+    def _remember(self, state: State) -> None:
+        """Keep the best true mode: untrained states flatter, and may lead away from it."""
+        if state.map.converged and (self.mode is None or state.merit >= self.mode.merit):
+            self.mode, self.returned = state, False
 
     def _accept(self, state: State) -> str:
         """Go on from a higher state, unless nothing has changed."""
         self.note(state, "step")
         rise, size, old = self._rise(state), self.size, self.best.log_hyperparameters
         self.best, self.shortenings, self.trained = state, 0, False
+        self._remember(state)
         change = np.abs(state.log_hyperparameters - old) / np.maximum(1.0, np.abs(old))
         if rise <= self.tol * size and np.all(change <= self.tol):
             return "hyperparameters and evidence stopped changing"
@@ -155,6 +164,10 @@ class Ascent:
         self.note(
             self.best if state is None else state, "refused" if state is None else "taken back"
         )
+        if fresh and self.mode is not None:
+            fallen = self.mode.merit - self.best.merit
+            if fallen > self.tol**2 * self.size:
+                return self._return()
         if fresh:
             self.proposal = self._proposal()
         elif self.shortenings < MAX_SHORTENINGS:
@@ -167,6 +180,18 @@ class Ascent:
             self.proposal = self._proposal()
         else:
             return "no step raises the evidence"
+        return ""
+
+    def _return(self) -> str:
+        """Back to the best mode, with a shorter step than the one that led astray; once a mode."""
+        assert self.mode is not None
+        self.best = self.mode
+        if self.returned:
+            return "no step raises the evidence"
+        self.note(self.best, "gone back")
+        self.returned, self.shortenings, self.trained = True, MAX_SHORTENINGS, True
+        current = self.best.log_hyperparameters
+        self.proposal = current + SHORTENING * (self._proposal() - current)
         return ""
 
     def _proposal(self) -> np.ndarray:

@@ -19,6 +19,7 @@ from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import Held, Selection
 from laplace_nn.training import MAPResult, find_map
 
 __all__ = [
@@ -48,12 +49,9 @@ class State:
     posterior: GaussianPosterior = field(repr=False)
     evidence: Evidence
     n_effective_params: np.ndarray
-    log_hyperprior: float = 0.0
-
-    @property
-    def merit(self) -> float:
-        """What is climbed: the log evidence and what the hyperprior adds to it."""
-        return self.evidence.total + self.log_hyperprior
+    held: Held | None = field(repr=False)
+    merit: float
+    """What is climbed: the selection's score and what the hyperprior adds to it."""
 
     @property
     def prior(self) -> GaussianPrior:
@@ -86,6 +84,8 @@ class EvidenceSurface:
         See `find_map`.
     hyperprior : LogNormal, optional
         Over the precisions that move.
+    selection : Selection, optional
+        What is climbed; the log evidence if not given.
     anchor : Anchor, optional
         Of earlier rows, from `as_prior`. The evidence is then ln p(rows | earlier rows), and
         nothing may move: its mean is the mode under these hyperparameters, and γ counts the
@@ -105,6 +105,7 @@ class EvidenceSurface:
     solver: str
     tol: float
     hyperprior: LogNormal | None = None
+    selection: Selection = field(default_factory=Selection)
     anchor: Anchor | None = None
 
     def __post_init__(self) -> None:
@@ -138,10 +139,11 @@ class EvidenceSurface:
             log_prior = self.anchor.log_density(result.theta, prior)
             evidence = replace(evidence, log_prior=log_prior)
         gamma = posterior.n_effective_params()
-        believed = 0.0
+        held = self.selection.left_out(self.mlp, posterior, likelihood, self.rows)
+        merit = self.selection.score(evidence.total, held, self.rows)
         if self.hyperprior is not None:
-            believed = self.hyperprior.log_density(prior.precisions[self.moving(prior)])
-        return State(result, likelihood, posterior, evidence, gamma, believed)
+            merit += self.hyperprior.log_density(prior.precisions[self.moving(prior)])
+        return State(result, likelihood, posterior, evidence, gamma, held, merit)
 
     def is_dead(self, theta: np.ndarray) -> bool:
         """Whether the prior has switched every hidden unit off: the outputs are constants."""
@@ -172,7 +174,7 @@ class EvidenceSurface:
         return free & (state.n_effective_params < PRUNED_SHARE * state.prior.group_sizes)
 
     def gradient(self, state: State) -> np.ndarray:
-        """Of the merit with respect to (ln α, ln β), the mode's motion included, (G + 1,).
+        """Of log evidence and hyperprior in (ln α, ln β), the mode's motion included, (G + 1,).
 
         For the log evidence ½(γ_g - α_g Σ_{i∈g} w² - D_g) and ½(NK - γ - β·SSE + Σ_g D_g), where
         D_g = d ln det A / d ln α_g by way of the mode (PRML 3.89-3.95 without D). Zero where

@@ -7,11 +7,14 @@ quadrature is exact, for several there is Monte Carlo.
 
 import numpy as np
 from scipy.special import expit, logsumexp, ndtr, softmax
-from scipy.stats import norm
+
+from laplace_nn.likelihoods import Likelihood
 
 __all__ = [
-    "central_interval",
+    "class_log_scores",
+    "class_probabilities",
     "gaussian_log_density",
+    "gaussian_log_scores",
     "logistic_gauss_hermite",
     "logistic_probit",
     "softmax_monte_carlo",
@@ -19,6 +22,7 @@ __all__ = [
 ]
 
 N_NODES = 64
+N_PAIRS = 512  # antithetic pairs of the Monte Carlo link
 STEP = 0.25  # of the trapezoid rule over the logistic density
 
 
@@ -169,14 +173,60 @@ def gaussian_log_density(y: np.ndarray, mean: np.ndarray, covariance: np.ndarray
     return -0.5 * np.sum(scaled**2, axis=1) - logdet - 0.5 * y.shape[1] * np.log(2.0 * np.pi)
 
 
-def central_interval(
-    mean: np.ndarray, std: np.ndarray, coverage: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end of the central interval of a Gaussian.
+def gaussian_log_scores(
+    mean: np.ndarray, covariance: np.ndarray, targets: np.ndarray, likelihood: Likelihood
+) -> np.ndarray:
+    """ln p of targets (n, K) with noise under Gaussian outputs, (n,)."""
+    noisy = covariance + np.eye(mean.shape[1]) / likelihood.scale
+    return gaussian_log_density(targets, mean, noisy)
 
-    mean ± Φ⁻¹((1 + coverage) / 2)·std.
+
+def class_log_scores(
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    targets: np.ndarray,
+    likelihood: Likelihood,
+    link: str,
+    seed: int,
+) -> np.ndarray:
+    """ln p of targets (n, K) as the likelihood takes them under Gaussian logits, (n,)."""
+    codes = targets[:, 0].astype(int) if targets.shape[1] == 1 else targets.argmax(axis=1)
+    probabilities = class_probabilities(mean, covariance, link, seed)
+    return np.log(probabilities[np.arange(len(codes)), codes])
+
+
+def class_probabilities(
+    mean: np.ndarray, covariance: np.ndarray, link: str = "auto", seed: int = 0
+) -> np.ndarray:
+    """E[link(f)] for Gaussian logits, mean (n, K) and covariance (n, K, K).
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n, K)
+        Of the logits; K = 1 for two classes.
+    covariance : ndarray of shape (n, K, K)
+        Of each row's logits.
+    link : {"auto", "probit", "gauss_hermite", "monte_carlo"}, default="auto"
+        How the average is taken; "auto" is quadrature for two classes and probit for more.
+    seed : int, default=0
+        Of the draws of "monte_carlo", the same at every call: equal rows get equal answers.
+
+    Returns
+    -------
+    ndarray of shape (n, C)
+        Rows summing to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from laplace_nn.predictive import class_probabilities
+    >>> class_probabilities(np.zeros((1, 1)), np.ones((1, 1, 1))).round(6)
+    array([[0.5, 0.5]])
     """
-    if not 0.0 < coverage < 1.0:
-        raise ValueError(f"coverage must lie strictly between 0 and 1; got {coverage!r}.")
-    half = norm.ppf(0.5 * (1.0 + coverage)) * std
-    return mean - half, mean + half
+    if mean.shape[1] == 1:
+        average = logistic_probit if link == "probit" else logistic_gauss_hermite
+        positive = average(mean[:, 0], covariance[:, 0, 0])
+        return np.column_stack([1.0 - positive, positive])
+    if link == "monte_carlo":
+        return softmax_monte_carlo(mean, covariance, N_PAIRS, np.random.default_rng(seed))
+    return softmax_probit(mean, covariance)

@@ -21,13 +21,14 @@ from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.network import MLP
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import Selection
 
 __all__ = ["START_STRENGTHS", "Reestimation", "reestimate", "start_strength"]
 
 # What starts begin with, for standardised inputs and targets: a prior precision as a share of
 # the number of rows, and a noise precision. Most are strong: from above, the evidence is climbed
 # along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
-START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 10.0), (0.03, 3.0))
+START_STRENGTHS = ((0.1, 10.0), (0.03, 3.0), (0.03, 10.0), (0.3, 3.0))
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -81,6 +82,7 @@ def reestimate(
     fit_prior: bool | np.ndarray = True,
     fit_noise: bool = True,
     hyperprior: LogNormal | None = None,
+    selection: Selection | None = None,
     anchor: Anchor | None = None,
     refine: bool = True,
     solver: str = "auto",
@@ -115,13 +117,15 @@ def reestimate(
     fit_noise : bool, default=True
         Whether the noise of a `Gaussian` may.
     hyperprior : LogNormal, optional
-        Over the precisions that move; its log density is climbed with the evidence.
+        Over the precisions that move; its log density is climbed too.
+    selection : Selection, optional
+        What is climbed; the log evidence if not given. MacKay's updates propose, it disposes.
     anchor : Anchor, optional
         Of earlier rows, from `as_prior`; nothing may move under it, the noise included: see
         `EvidenceSurface`. The start should be its mean.
     refine : bool, default=True
         Whether the evidence's gradient takes over where MacKay's updates no longer lead up: dearer
-        and better, with up to 10 prior groups.
+        and better, with up to 10 prior groups, and where nothing but the evidence is climbed.
     solver : str, default="auto"
         See `find_map`.
     tol : float, default=1e-3
@@ -167,13 +171,15 @@ def reestimate(
     (True, True)
     """
     fit_noise = fit_noise and isinstance(likelihood, Gaussian)
+    selection = selection or Selection()
+    refine = refine and selection.loo == 0.0
     surface = EvidenceSurface(
-        mlp, rows, fit_prior, fit_noise, solver, gradient_tol, hyperprior, anchor
+        mlp, rows, fit_prior, fit_noise, solver, gradient_tol, hyperprior, selection, anchor
     )
     history: list[dict[str, Any]] = []
 
     def note(state: State, event: str) -> None:
-        history.append(_entry(len(history), state, event))
+        history.append(_entry(len(history), state, event, rows))
         if callback is not None:
             callback(history[-1])
 
@@ -187,8 +193,7 @@ def reestimate(
     if dead is not None and dead.merit > ascent.best.merit:
         ascent = Ascent(surface, dead, note, tol, max_iter, refine)
         reason = ascent.run(max_cycles)
-    best = ascent.best
-    best = surface.evaluate(best.prior, best.likelihood, best.map.theta, max_iter)
+    best = _best_mode(surface, ascent, max_iter)
     note(best, "end")
     return Reestimation(best, reason != OUT_OF_CYCLES, reason, history)
 
@@ -218,13 +223,29 @@ def _living_start(
     return state, dead
 
 
-def _entry(cycle: int, state: State, event: str) -> dict[str, Any]:
-    """A line of the history: plain numbers only."""
+def _best_mode(surface: EvidenceSurface, ascent: Ascent, max_iter: int) -> State:
+    """Where the climb has ended, trained to the end, or a better mode that it has left."""
+
+    def trained(state: State) -> State:
+        return surface.evaluate(state.prior, state.likelihood, state.map.theta, max_iter)
+
+    best = trained(ascent.best)
+    if ascent.mode is None or ascent.mode.merit <= best.merit:
+        return best
+    other = trained(ascent.mode)
+    return other if other.merit > best.merit else best
+
+
+def _entry(cycle: int, state: State, event: str, rows: RowBlocks) -> dict[str, Any]:
+    """A line of the history: plain numbers only; no leave-one-out score where none counts."""
+    held = state.held
+    score = None if held is None else np.average(held.log_scores, weights=rows.sample_weight)
     return {
         "cycle": cycle,
         "event": event,
         "log_marginal_likelihood": state.evidence.total,
         "log_likelihood": state.evidence.log_likelihood,
+        "loo_log_score": score,
         "prior_precision": state.prior.precisions.copy(),
         "noise_precision": state.likelihood.scale,
         "n_effective_params": state.n_effective_params.copy(),

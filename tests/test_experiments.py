@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import benchmark
 import big_network
+import defaults
 import hessian_agreement
 import numpy as np
 import pytest
@@ -190,3 +191,30 @@ def test_hessian_agreement_holds_what_the_chapter_says(tmp_path, capsys):
     hessian_agreement.write(results, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".png"}
     assert capsys.readouterr().out == ""
+
+
+def test_defaults_are_compared_on_the_same_splits(monkeypatch, tmp_path):
+    benchmarks = [replace(one, settings=TINY) for one in defaults.BENCHMARKS]
+    monkeypatch.setattr(defaults, "BENCHMARKS", benchmarks)
+    few = {name: defaults.ALTERNATIVES[name] for name in ("default", 'prior="layer"')}
+    monkeypatch.setattr(defaults, "ALTERNATIVES", few)
+    sets = ["yacht", "glass"]
+    defaults.main(["--sets", *sets, "--splits", "2", "--out", str(tmp_path)])
+    stored = record.read_json(tmp_path / "defaults.json")
+    assert list(stored["sets"]) == sets
+    for found in stored["sets"].values():
+        assert list(found) == list(few)
+        assert all(len(figures["log_score"]) == 2 for figures in found.values())
+    text = (tmp_path / "defaults.md").read_text()
+    default, layer = (np.array(stored["sets"]["yacht"][name]["log_score"]) for name in few)
+    assert f"| default | {default.mean():.3f} |" in text
+    assert f"{np.mean(layer - default):.3f} ±" in text
+
+
+def test_the_stored_comparison_of_defaults_is_whole():
+    stored = record.read_json(record.RESULTS / "defaults.json")
+    assert set(splits.REGRESSION_SETS + splits.CLASSIFICATION_SETS) <= set(stored["sets"])
+    for found in stored["sets"].values():
+        assert list(found) == list(defaults.ALTERNATIVES)
+        assert all(np.isfinite(figures["log_score"]).all() for figures in found.values())
+    assert defaults.report(stored) == (record.RESULTS / "defaults.md").read_text()

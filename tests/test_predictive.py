@@ -5,9 +5,12 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian
 from laplace_nn.predictive import (
-    central_interval,
+    class_log_scores,
+    class_probabilities,
     gaussian_log_density,
+    gaussian_log_scores,
     logistic_gauss_hermite,
     logistic_probit,
     softmax_monte_carlo,
@@ -131,14 +134,28 @@ def test_log_density_of_every_row(n_outputs):
     np.testing.assert_allclose(gaussian_log_density(y, mean, covariance), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("coverage", [0.01, 0.5, 0.95, 0.999])
-def test_central_interval(coverage):
-    mean, sd = np.array([0.0, -3.0]), np.array([1.0, 0.2])
-    actual = central_interval(mean, sd, coverage)
-    np.testing.assert_allclose(actual, stats.norm.interval(coverage, mean, sd), rtol=1e-12)
+@pytest.mark.parametrize("link", ["auto", "probit", "monte_carlo"])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_class_log_scores_are_those_of_the_targets_probabilities(link, n_outputs):
+    if link == "monte_carlo" and n_outputs == 1:
+        link = "gauss_hermite"
+    mean, covariance = random_logits(6, n_outputs)
+    codes = np.random.default_rng(1).integers(max(2, n_outputs), size=6)
+    targets = np.eye(n_outputs)[codes] if n_outputs > 1 else codes[:, None].astype(float)
+    likelihood = Categorical() if n_outputs > 1 else Bernoulli()
+    p = class_probabilities(mean, covariance, link, seed=3)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+    scores = class_log_scores(mean, covariance, targets, likelihood, link, seed=3)
+    np.testing.assert_array_equal(scores, np.log(p[np.arange(6), codes]))
 
 
-@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.5, 95.0, np.nan])
-def test_a_coverage_that_is_none_is_refused(coverage):
-    with pytest.raises(ValueError, match="coverage must lie strictly between 0 and 1"):
-        central_interval(np.zeros(1), np.ones(1), coverage)
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_gaussian_log_scores_add_the_noise(n_outputs):
+    mean, covariance = random_logits(6, n_outputs)
+    y = np.random.default_rng(1).normal(size=(6, n_outputs))
+    expected = [
+        stats.multivariate_normal.logpdf(t, m, V + 0.25 * np.eye(n_outputs))
+        for t, m, V in zip(y, mean, covariance, strict=True)
+    ]
+    scores = gaussian_log_scores(mean, covariance, y, Gaussian(4.0))
+    np.testing.assert_allclose(scores, expected, rtol=1e-10)

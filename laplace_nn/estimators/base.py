@@ -30,7 +30,6 @@ from laplace_nn.estimators.progress import Progress
 from laplace_nn.estimators.sequential import Sequential
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.evidence_surface import State, pruned_groups
-from laplace_nn.leave_one_out import leave_one_out
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
@@ -39,11 +38,10 @@ from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
 from laplace_nn.reestimation import Reestimation, reestimate, start_strength
 from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import LogScores, Selection, left_out
 from laplace_nn.training import not_stationary
 
 __all__ = ["BaseLaplaceMLP"]
-
-LOO_SHARE = 2.0  # of the summed leave-one-out log score, where it is joined with the evidence
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,8 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         settings = {
             "fit_noise": self._is_auto("noise_precision"),
             "hyperprior": make_hyperprior(self.hyperprior),
+            # Without hidden layers the evidence is that of the whole posterior, and enough.
+            "selection": self._selection if mlp.n_layers > 1 else None,
             "refine": len(starts) == 1,
             "solver": self.solver,
             "tol": self.tol,
@@ -188,7 +188,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             candidates, self.committee, self.committee_weights, rows.sample_weight
         )
         self.mlp_ = mlp
-        self.history_ = self._history(found, self._log_jacobian(rows))
+        self.history_ = self._history(found, rows)
         self._speak_of_committee(rows)
         self.diagnostics_ = self._diagnose(self.committee_[0], rows)
         for finding in self.diagnostics_.findings:
@@ -242,10 +242,12 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         state = climbed.state
         posterior, evidence = self._posterior(mlp, rows, state)
         evidence += self._log_jacobian(rows)
-        loo = leave_one_out(mlp, state.posterior, state.likelihood, rows, warn=False)
-        scores = self._log_scores(loo.mean, loo.covariance, rows.targets, state.likelihood)
-        score = self._selection_score(evidence, scores, rows)
-        return Member(start, state, posterior, evidence, loo, scores, score, climbed.converged)
+        held = state.held
+        if held is None:
+            held = left_out(mlp, state.posterior, state.likelihood, rows, self._log_scores)
+        scores = held.log_scores + self._log_jacobian(rows) / rows.total_weight
+        score = self._selection.score(evidence, replace(held, log_scores=scores), rows)
+        return Member(start, state, posterior, evidence, held.out, scores, score, climbed.converged)
 
     def _posterior(self, mlp: MLP, rows: RowBlocks, state: State) -> tuple[Any, float]:
         """The posterior and evidence at a mode under the asked-for curvature."""
@@ -258,35 +260,27 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         fit = log_likelihood(mlp, state.map.theta, state.likelihood, rows)
         return posterior, log_marginal_likelihood(posterior, fit).total
 
-    def _selection_score(
-        self, evidence: float, loo_log_scores: np.ndarray, rows: RowBlocks
-    ) -> float:
-        summed = float(np.sum(rows.weigh(loo_log_scores)))
-        return {
-            "evidence": evidence,
-            "loo": summed,
-            "evidence+loo": evidence + LOO_SHARE * summed,
-        }[self.selection]
+    @property
+    def _selection(self) -> Selection:
+        """What is climbed, and ranks modes."""
+        return Selection.named(self.selection, self._log_scores)
 
-    def _log_scores(
-        self,
-        mean: np.ndarray,
-        covariance: np.ndarray,
-        targets: np.ndarray,
-        likelihood: Likelihood,
-    ) -> np.ndarray:
-        """ln p of inner targets (N, K) under Gaussians of the outputs, in the units of y."""
+    @property
+    def _log_scores(self) -> LogScores:
+        """ln p of inner targets under Gaussians of the outputs."""
         raise NotImplementedError
 
-    def _history(self, found: list[Reestimation], shift: float) -> list[dict[str, Any]]:
+    def _history(self, found: list[Reestimation], rows: RowBlocks) -> list[dict[str, Any]]:
         """Every cycle of every start, in the units of the targets that were passed."""
-        history = []
+        history, shift = [], self._log_jacobian(rows)
         for index, climbed in enumerate(found):
             for entry in climbed.history:
                 moved = {
                     name: entry[name] + shift
                     for name in ("log_marginal_likelihood", "log_likelihood")
                 }
+                if entry["loo_log_score"] is not None:
+                    moved["loo_log_score"] = entry["loo_log_score"] + shift / rows.total_weight
                 noise = self._noise_in_units(entry["noise_precision"])
                 history.append({"start": index, **entry, **moved, "noise_precision": noise})
         return history

@@ -1,5 +1,6 @@
 """Classification: one logit for two classes, a softmax for more."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from laplace_nn.estimators.base import BaseLaplaceMLP
-from laplace_nn.estimators.inputs import checked_weights
-from laplace_nn.likelihoods import Bernoulli, Categorical, Likelihood
+from laplace_nn.estimators.inputs import checked_weights, distinct_rows
+from laplace_nn.likelihoods import Bernoulli, Categorical
 from laplace_nn.mixture import joint_moments, mixed_probabilities
 from laplace_nn.network import Activation
-from laplace_nn.predictive import (
-    logistic_gauss_hermite,
-    logistic_probit,
-    softmax_monte_carlo,
-    softmax_probit,
-)
+from laplace_nn.predictive import class_log_scores, class_probabilities
 from laplace_nn.priors import GaussianPrior
+from laplace_nn.selection import LogScores
 
 __all__ = ["LaplaceMLPClassifier"]
 
 LINKS = ("auto", "probit", "gauss_hermite", "monte_carlo")
-N_PAIRS = 512  # antithetic pairs of the Monte Carlo link
 
 
 class LaplaceMLPClassifier(ClassifierMixin, BaseLaplaceMLP):
@@ -73,14 +69,15 @@ GaussianPrior, default="auto"
     n_restarts : int, default=3
         Starts from random weights and priors of different strength.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
-        What the starts are ranked by: the log evidence, the summed leave-one-out log score, or the
-        first plus twice the second.
+        What every start climbs, and modes are ranked by: the log evidence, the summed leave-one-out
+        log score, or the first plus twice the second. Without hidden layers the evidence is exact
+        and climbed whatever is said here.
     committee : int or "all", default="all"
-        How many of the starts' modes are kept; predictions are their mixture. One alone is climbed
-        to the top of its evidence by gradient.
+        How many of the starts' modes are kept; predictions are their mixture. One alone, where the
+        evidence is what is climbed, is taken to its top by gradient.
     committee_weights : {"stacking", "evidence", "equal"}, default="stacking"
-        How the modes are weighed: half equally and half so that the mixture's leave-one-out log
-        score is largest (stacking), by their evidence, or equally.
+        How the modes are weighed: a quarter equally and the rest so that the mixture's
+        leave-one-out log score is largest (stacking), by their evidence, or equally.
     max_iter : int, default=1000
         Budget of Newton-like steps of a MAP fit.
     max_cycles : int, default=100
@@ -245,11 +242,12 @@ GaussianPrior, default="auto"
             )
         self._check_link(len(classes))
         self.classes_ = classes
+        X, targets, weights, self._places = distinct_rows(X, self._inner_targets(y), weights)
         self._link_seed = int(np.random.SeedSequence(len(X)).generate_state(1)[0])
         if isinstance(self.random_state, int | np.integer):
             self._link_seed = int(self.random_state)
         likelihood = Bernoulli() if len(classes) == 2 else Categorical()
-        self._fit_rows(X, self._inner_targets(y), weights, likelihood)
+        self._fit_rows(X, targets, weights, likelihood)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -283,34 +281,18 @@ GaussianPrior, default="auto"
         """
         check_is_fitted(self)
         loos = [member.loo for member in self.committee_]
-        return self._mixed([loo.mean for loo in loos], [loo.covariance for loo in loos])
+        mixed = self._mixed([loo.mean for loo in loos], [loo.covariance for loo in loos])
+        return mixed[self._places]
 
     def _mixed(self, means: Any, covariances: Any) -> np.ndarray:
         """The committee's class probabilities from every member's Gaussian logits, (n, C)."""
-        each = [self._averaged_link(m, V) for m, V in zip(means, covariances, strict=True)]
+        pairs = zip(means, covariances, strict=True)
+        each = [class_probabilities(*pair, self.link, self._link_seed) for pair in pairs]
         return mixed_probabilities(self._weights, np.array(each))
 
-    def _log_scores(
-        self,
-        mean: np.ndarray,
-        covariance: np.ndarray,
-        targets: np.ndarray,
-        likelihood: Likelihood,
-    ) -> np.ndarray:
-        codes = targets[:, 0].astype(int) if targets.shape[1] == 1 else targets.argmax(axis=1)
-        return np.log(self._averaged_link(mean, covariance)[np.arange(len(codes)), codes])
-
-    def _averaged_link(self, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-        """E[link(f)] for Gaussian logits, (n, C)."""
-        if len(self.classes_) == 2:
-            average = logistic_probit if self.link == "probit" else logistic_gauss_hermite
-            positive = average(mean[:, 0], covariance[:, 0, 0])
-            return np.column_stack([1.0 - positive, positive])
-        if self.link == "monte_carlo":
-            # The same draws at every call, so that equal rows get equal answers.
-            rng = np.random.default_rng(self._link_seed)
-            return softmax_monte_carlo(mean, covariance, N_PAIRS, rng)
-        return softmax_probit(mean, covariance)
+    @property
+    def _log_scores(self) -> LogScores:
+        return partial(class_log_scores, link=self.link, seed=self._link_seed)
 
     def map_proba(self, X: Any) -> np.ndarray:
         """Class probabilities of the best mode's MAP weights alone, link(f_MAP), (n, C)."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = ["checked_weights", "mean_and_scale"]
+__all__ = ["checked_weights", "distinct_rows", "mean_and_scale"]
 
 
 def mean_and_scale(
@@ -35,3 +35,26 @@ def checked_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray | None:
     if not np.any(weights > 0):
         raise ValueError("sample_weight must have a positive entry; all weights are zero.")
     return weights
+
+
+def distinct_rows(
+    X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+    """Equal rows joined to one that carries their weight, in an order of their own.
+
+    A row of weight 2 and the row twice, in whatever order, then give the same fit to the bit.
+
+    Returns
+    -------
+    X, targets : ndarray of shape (M, D), ndarray of shape (M, K)
+        The distinct rows, sorted.
+    sample_weight : ndarray of shape (M,) or None
+        Their weights, None if all of them are 1.
+    places : ndarray of int, shape (N,)
+        Which of them each row has become.
+    """
+    rows, places = np.unique(np.column_stack([X, targets]), axis=0, return_inverse=True)
+    places = places.ravel()
+    weights = np.bincount(places, weights=sample_weight).astype(np.float64)
+    distinct, moved = rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy()
+    return distinct, moved, None if np.all(weights == 1.0) else weights, places

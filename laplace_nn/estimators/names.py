@@ -33,6 +33,7 @@ from laplace_nn.posterior import (
 )
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import SELECTIONS
 from laplace_nn.training import SOLVERS
 
 __all__ = [
@@ -88,7 +89,6 @@ OPEN = {
     "curvature": "a callable of (mlp, theta, likelihood, rows) such as a Curvature class",
     "posterior": "a callable of (theta_map, curvature, prior, scale) such as a from_curvature",
 }
-SELECTIONS = ("evidence", "loo", "evidence+loo")
 POSTERIORS: dict[str, type[GaussianPosterior]] = {
     "dense": DensePosterior,
     "kernel": KernelPosterior,
@@ -240,7 +240,7 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     form = _look_up("posterior", parameters["posterior"], POSTERIORS, also=("auto",))
     if hasattr(form, "needs") and hasattr(kind, "capabilities"):
         require(kind, form.needs, form.__name__)
-    _look_up("selection", parameters["selection"], dict.fromkeys(SELECTIONS))
+    _look_up("selection", parameters["selection"], SELECTIONS)
     for name in ("n_restarts", "max_iter", "max_cycles"):
         value = parameters[name]
         if not _is_count(value):

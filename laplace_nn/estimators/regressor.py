@@ -8,14 +8,15 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from laplace_nn.estimators.base import BaseLaplaceMLP
 from laplace_nn.estimators.committee import Member
-from laplace_nn.estimators.inputs import checked_weights, mean_and_scale
+from laplace_nn.estimators.inputs import checked_weights, distinct_rows, mean_and_scale
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.mixture import GaussianMixture, joint_moments
 from laplace_nn.network import Activation
-from laplace_nn.predictive import gaussian_log_density
+from laplace_nn.predictive import gaussian_log_scores
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised_joint
 from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import LogScores
 
 __all__ = ["LaplaceMLPRegressor"]
 
@@ -68,14 +69,15 @@ GaussianPrior, default="auto"
     n_restarts : int, default=3
         Starts from random weights and priors of different strength.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
-        What the starts are ranked by: the log evidence, the summed leave-one-out log score, or the
-        first plus twice the second.
+        What every start climbs, and modes are ranked by: the log evidence, the summed leave-one-out
+        log score, or the first plus twice the second. Without hidden layers the evidence is exact
+        and climbed whatever is said here.
     committee : int or "all", default="all"
-        How many of the starts' modes are kept; predictions are their mixture. One alone is climbed
-        to the top of its evidence by gradient.
+        How many of the starts' modes are kept; predictions are their mixture. One alone, where the
+        evidence is what is climbed, is taken to its top by gradient.
     committee_weights : {"stacking", "evidence", "equal"}, default="stacking"
-        How the modes are weighed: half equally and half so that the mixture's leave-one-out log
-        score is largest (stacking), by their evidence, or equally.
+        How the modes are weighed: a quarter equally and the rest so that the mixture's
+        leave-one-out log score is largest (stacking), by their evidence, or equally.
     max_iter : int, default=1000
         Budget of Newton-like steps of a MAP fit.
     max_cycles : int, default=100
@@ -238,6 +240,7 @@ GaussianPrior, default="auto"
             X, y, weights = X[kept], y[kept], weights[kept]
         targets = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
         self._single_target = y.ndim == 1
+        X, targets, weights, self._places = distinct_rows(X, targets, weights)
         self._fit_target_scale(targets, weights)
         noise = 1.0
         if not self._is_auto("noise_precision"):
@@ -287,7 +290,8 @@ GaussianPrior, default="auto"
             outputs = np.einsum("c,cnk->nk", self._weights, self._outputs(rows))
             return self._shaped(outputs * self.target_scale_ + self.target_mean_)
         mixture = self._predictive(X)
-        return self._shaped(mixture.mean()), self._shaped(mixture.std())
+        mean, std = mixture.mean(), mixture.std()
+        return self._shaped(mean), self._shaped(std)
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> np.ndarray:
         """Central predictive intervals, noise included.
@@ -363,17 +367,12 @@ GaussianPrior, default="auto"
         check_is_fitted(self)
         loos = [member.loo for member in self.committee_]
         mixture = self._mixed([loo.mean for loo in loos], [loo.covariance for loo in loos])
-        return self._shaped(mixture.mean()), self._shaped(mixture.std())
+        mean, std = mixture.mean()[self._places], mixture.std()[self._places]
+        return self._shaped(mean), self._shaped(std)
 
-    def _log_scores(
-        self,
-        mean: np.ndarray,
-        covariance: np.ndarray,
-        targets: np.ndarray,
-        likelihood: Likelihood,
-    ) -> np.ndarray:
-        y = targets * self.target_scale_ + self.target_mean_
-        return gaussian_log_density(y, *self._with_noise(mean, covariance, likelihood))
+    @property
+    def _log_scores(self) -> LogScores:
+        return gaussian_log_scores
 
     def _predict_joint(self, rows: RowBlocks) -> tuple[np.ndarray, np.ndarray]:
         joint = [self._joint_of(member, rows) for member in self.committee_]

@@ -18,7 +18,6 @@ from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import make_curvature
 from laplace_nn.evidence import log_marginal_likelihood
 from laplace_nn.evidence_surface import State
-from laplace_nn.leave_one_out import leave_one_out
 from laplace_nn.mixture import evidence_weights
 from laplace_nn.posterior import (
     DensePosterior,
@@ -30,6 +29,7 @@ from laplace_nn.posterior import (
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.reestimation import reestimate
 from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import left_out
 
 __all__ = ["Sequential", "SequentialMember"]
 
@@ -168,8 +168,8 @@ class Sequential(BaseEstimator):
         self, member: Member, rows: RowBlocks, full: bool
     ) -> tuple[SequentialMember, list[dict[str, Any]]]:
         """A member after further rows, its weight not yet among the others', and its history."""
-        held = _in_weight_space(member.posterior) if full else member.posterior
-        prior, anchor = as_prior(held, full=full)
+        earlier = _in_weight_space(member.posterior) if full else member.posterior
+        prior, anchor = as_prior(earlier, full=full)
         # γ counts the earlier rows too, so that MacKay's update of the noise would not hold.
         climbed = reestimate(
             self.mlp_,
@@ -189,21 +189,21 @@ class Sequential(BaseEstimator):
         first = member.prior
         gamma = _determined(climbed.state.posterior, first)
         state = replace(climbed.state, n_effective_params=gamma)
-        loo = leave_one_out(self.mlp_, state.posterior, state.likelihood, rows, warn=False)
+        held = left_out(self.mlp_, state.posterior, state.likelihood, rows, self._log_scores)
         after = SequentialMember(
             member.start,
             state,
             posterior,
             member.log_evidence + evidence,
-            loo,
-            self._log_scores(loo.mean, loo.covariance, rows.targets, state.likelihood),
+            held.out,
+            held.log_scores + self._log_jacobian(rows) / rows.total_weight,
             float(np.log(member.weight)) + evidence,
             climbed.converged,
             first_prior=first,
         )
         own = {"start": member.start, "event": "further rows"}
         own |= {"prior_precision": first.precisions, "n_effective_params": gamma}
-        entries = self._history([climbed], self._log_jacobian(rows))
+        entries = self._history([climbed], rows)
         return after, [{**entry, **own} for entry in entries]
 
     def _posterior_on(
@@ -227,6 +227,7 @@ class Sequential(BaseEstimator):
         """The committee, w_c ← w_c p(new rows | rows so far, c), and what follows from it."""
         self.committee_ = _reweighted([member for member, _ in moved])
         self.history_ = [*self.history_, *(entry for _, own in moved for entry in own)]
+        self._places = np.arange(rows.n_rows)
         self._speak_of_committee(rows)
         if hasattr(self, "noise_precision_"):
             self.noise_precision_ = self._noise_in_units(self.likelihood_.scale)
@@ -241,10 +242,10 @@ class Sequential(BaseEstimator):
         targets = self._inner_targets(y)
         X = self._standardised(X)
         weights = checked_weights(sample_weight, X)
-        if weights is None:
-            return RowBlocks(X, targets)
-        kept = weights > 0.0
-        return RowBlocks(X[kept], targets[kept], weights[kept])
+        if weights is not None:
+            kept = weights > 0.0
+            X, targets, weights = X[kept], targets[kept], weights[kept]
+        return RowBlocks(X, targets, weights)
 
     def _check_classes(self, y: Any, classes: Any, sample_weight: Any) -> None:
         """Refuse classes that are not those of the first batch, before it is fitted."""
