@@ -17,11 +17,12 @@ import argparse
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, described, environment, markdown_table, write_json, write_text
+from record import RESULTS, described, environment, markdown_table, store
 from scipy.stats import spearmanr
 from splits import find
 
@@ -38,7 +39,7 @@ SUFFICIENT = 8  # hidden units from which more do not lower the test error much
 CLOSE = 150.0  # nats below the best that the scatter shows
 # A start alone, climbed to the top of its evidence. Both outputs have the same noise in their own
 # units, which one β describes only if the targets are not standardised.
-SETTINGS = {"n_restarts": 1, "committee": 1, "normalize_y": False}
+SETTINGS = {"n_restarts": 1, "committee": 1, "selection": "evidence", "normalize_y": False}
 COLORS = {"single": "#D55E00", "layer_kind": "#0072B2"}  # Okabe and Ito's
 MARKERS = {"single": "s", "layer_kind": "o"}
 
@@ -289,10 +290,7 @@ def zoom(axes: Any, rows: Sequence[Row], key: str, limits: np.ndarray) -> None:
 
 def write(results: dict[str, Any], out: Path) -> None:
     """The figures as JSON, tables and a picture."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / f"{NAME}.json", results)
-    write_text(out / f"{NAME}.md", report(results))
-    draw(results, out / f"{NAME}.png")
+    store(out, NAME, results, report(results), partial(draw, results))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import RESULTS, described, environment, markdown_table, write_json, write_text
+from record import RESULTS, described, environment, markdown_table, store
 
 from laplace_nn.curvature import (
     GGN,
@@ -213,10 +213,7 @@ def consequences(reference: Reference) -> list[dict[str, Any]]:
 
 def write(results: dict[str, Any], out: Path) -> None:
     """The figures as JSON, tables and a picture."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "hessian_agreement.json", results)
-    write_text(out / "hessian_agreement.md", report(results))
-    draw(results, out / "hessian_agreement.png")
+    store(out, "hessian_agreement", results, report(results), partial(draw, results))
 
 
 def report(results: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -86,6 +86,15 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".part")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def store(
+    out: Path, name: str, results: dict[str, Any], text: str, draw: Callable[[Path], None]
+) -> None:
+    """An experiment's figures as JSON, its tables and its picture."""
+    write_json(out / f"{name}.json", results)
+    write_text(out / f"{name}.md", text)
+    draw(out / f"{name}.png")
 
 
 def read_json(path: Path) -> dict[str, Any]:
