@@ -33,17 +33,15 @@ from splits import DataSet, load
 
 NAME = "defaults"
 BENCHMARKS = (uci_regression.BENCHMARK, uci_classification.BENCHMARK)
-N_SPLITS = 3
+N_SPLITS = 2
 
-#: The defaults are selection="evidence+loo", prior="auto", committee="all" and stacking.
+#: The defaults are selection="evidence+loo" and prior="auto".
 ALTERNATIVES: dict[str, dict[str, Any]] = {
     "default": {},
     'selection="evidence"': {"selection": "evidence"},
     'selection="loo"': {"selection": "loo"},
     'prior="ard"': {"prior": "ard"},
     'prior="layer"': {"prior": "layer"},
-    "committee=1": {"committee": 1},
-    'committee_weights="equal"': {"committee_weights": "equal"},
 }
 
 

@@ -389,6 +389,9 @@ def _climb_one(
     mlp: MLP, rows: RowBlocks, start: Start, settings: dict[str, Any], callback: Any
 ) -> Reestimation:
     settings = settings | {"fit_prior": start.moving}
+    if settings["selection"] is not None:
+        n_precisions = int(np.sum(start.moving))
+        settings["selection"] = settings["selection"].for_precisions(n_precisions)
     size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
     with blas_threads(size):
         return reestimate(

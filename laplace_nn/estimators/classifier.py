@@ -70,8 +70,8 @@ GaussianPrior, default="auto"
         Starts from random weights and priors of different strength.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
         What every start climbs, and modes are ranked by: the log evidence, the summed leave-one-out
-        log score, or the first plus twice the second. Without hidden layers the evidence is exact
-        and climbed whatever is said here.
+        log score, or the first plus twice the second (less, where a climb has more than four
+        precisions to fit). Without hidden layers the evidence is exact, and is climbed.
     committee : int or "all", default="all"
         How many of the starts' modes are kept; predictions are their mixture. One alone, where the
         evidence is what is climbed, is taken to its top by gradient.
