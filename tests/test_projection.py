@@ -97,7 +97,7 @@ def test_rows_that_do_not_fit_the_budget_are_passed_twice_with_the_same_result()
 
 
 def test_where_the_hidden_units_overflow_the_energy_is_no_number():
-    objective, theta = problem((2, 5, 1))
+    objective, _ = problem((2, 5, 1))
     objective = replace(objective, mlp=MLP((2, 5, 1), relu))
     hidden = np.full(Projection(objective).size, 1e200)
     with np.errstate(over="ignore", invalid="ignore"):

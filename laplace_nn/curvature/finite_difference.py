@@ -102,8 +102,8 @@ class FiniteDifferences(Curvature):
 
         With the truncation error c h², H(h) - H(h/2) = ¾ c h², so its estimate is
         ⁴/₃ |H(h) - H(h/2)| (Richardson). To this the rounding is added, of gradients or errors
-        whose weights are known to ε: ε (|∇E_j| + Σ_k |H_jk w_k|) / h_i, or
-        ε (|E| + Σ_k |w_k ∂E/∂w_k|) / h_i h_j.
+        whose weights are known to ε: ε (max_k |∇E_k| + Σ_k |H_jk w_k|) / h_i, since a small entry
+        may be what large terms leave, or ε (|E| + Σ_k |w_k ∂E/∂w_k|) / h_i h_j.
         """
         finer = type(self)(
             self.mlp, self.theta, self.likelihood, self.rows, of=self.of, step=0.5 * self.step
@@ -116,7 +116,7 @@ class FiniteDifferences(Curvature):
         h, size = self._steps, np.abs(self.theta)
         gradient = np.abs(self._at_weights(self._gradient))
         if self.of == "gradients":
-            rounding = EPSILON * (gradient + np.abs(H) @ size) / h[:, None]
+            rounding = EPSILON * (gradient.max() + np.abs(H) @ size) / h[:, None]
             return 0.5 * (rounding + rounding.T)
         error = abs(self._at_weights(self._error))
         return EPSILON * (error + gradient @ size) / np.outer(h, h)
