@@ -209,3 +209,12 @@ def test_defaults_are_compared_on_the_same_splits(monkeypatch, tmp_path):
     default, layer = (np.array(stored["sets"]["yacht"][name]["log_score"]) for name in few)
     assert f"| default | {default.mean():.3f} |" in text
     assert f"{np.mean(layer - default):.3f} ±" in text
+
+
+def test_the_stored_comparison_of_defaults_is_whole():
+    stored = record.read_json(record.RESULTS / "defaults.json")
+    assert set(splits.REGRESSION_SETS + splits.CLASSIFICATION_SETS) <= set(stored["sets"])
+    for found in stored["sets"].values():
+        assert list(found) == list(defaults.ALTERNATIVES)
+        assert all(np.isfinite(figures["log_score"]).all() for figures in found.values())
+    assert defaults.report(stored) == (record.RESULTS / "defaults.md").read_text()
