@@ -200,6 +200,23 @@ def test_attributes_belong_to_each_other(full, kind):
     assert_array_equal(model.coefs_[0], W.T)
 
 
+@EACH_KIND
+def test_relevance_is_of_a_mode_that_has_it_and_the_first_diagnosis_goes(kind):
+    """Under prior="auto" the modes' priors differ, and any of them may come first."""
+    X, y = table(kind)
+    model = build(kind, n_restarts=2, prior="auto")
+    half = len(X) // 2
+    model.partial_fit(X[:half], y[:half])
+    assert hasattr(model, "diagnostics_")
+    model.partial_fit(X[half:], y[half:])
+    assert not hasattr(model, "diagnostics_")
+    found = [m for m in model.committee_ if m.prior.n_groups > X.shape[1] + 2]
+    if found:
+        assert_array_equal(model.relevance_, found[0].prior.precisions[: X.shape[1]] ** -0.5)
+    else:
+        assert not hasattr(model, "relevance_")
+
+
 @BOTH
 def test_weights_are_multiplied_by_what_each_member_had_predicted(kind):
     X, y = table(kind)
