@@ -229,10 +229,10 @@ def _best_mode(surface: EvidenceSurface, ascent: Ascent, max_iter: int) -> State
     def trained(state: State) -> State:
         return surface.evaluate(state.prior, state.likelihood, state.map.theta, max_iter)
 
-    best = trained(ascent.best)
-    if ascent.mode is None or ascent.mode.merit <= best.merit:
+    best, mode = trained(ascent.best), ascent.mode
+    if mode is None or mode is ascent.best or mode.merit <= best.merit:
         return best
-    other = trained(ascent.mode)
+    other = trained(mode)
     return other if other.merit > best.merit else best
 
 
