@@ -147,9 +147,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             "max_iter": self.max_iter,
         }
         moving = settings["fit_noise"] or any(np.any(start.moving) for start in starts)
-        # The gradient is the evidence's: another score has no top that it leads to.
-        alone = self.committee == 1 and self.selection == "evidence"
-        refined = moving and len(starts) > 1 and alone
+        refined = moving and len(starts) > 1 and self.committee == 1
         n_climbs, shift = len(starts) + int(refined), self._log_jacobian(rows)
         with Progress(n_climbs, shift, bool(self.verbose)) as progress:
             found = self._climb_each(mlp, rows, starts, settings, progress)

@@ -56,5 +56,5 @@ def distinct_rows(
     rows, places = np.unique(np.column_stack([X, targets]), axis=0, return_inverse=True)
     places = places.ravel()
     weights = np.bincount(places, weights=sample_weight).astype(np.float64)
-    distinct = rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy()
-    return *distinct, None if np.all(weights == 1.0) else weights, places
+    distinct, moved = rows[:, : X.shape[1]].copy(), rows[:, X.shape[1] :].copy()
+    return distinct, moved, None if np.all(weights == 1.0) else weights, places

@@ -290,7 +290,8 @@ GaussianPrior, default="auto"
             outputs = np.einsum("c,cnk->nk", self._weights, self._outputs(rows))
             return self._shaped(outputs * self.target_scale_ + self.target_mean_)
         mixture = self._predictive(X)
-        return self._shaped(mixture.mean()), self._shaped(mixture.std())
+        mean, std = mixture.mean(), mixture.std()
+        return self._shaped(mean), self._shaped(std)
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> np.ndarray:
         """Central predictive intervals, noise included.
