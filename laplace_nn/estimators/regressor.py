@@ -56,9 +56,10 @@ GaussianPrior, default="auto"
     prior_precision : "auto", float, array of shape (G,) or dict, default="auto"
         α, for weights of standardised inputs and targets; "auto" re-estimates it, a
         dictionary fixes the groups it names. BayesianRidge calls this quantity lambda.
-    hyperprior : float, LogNormal or None, default=10.0
-        What is believed of the precisions that are re-estimated: ln α ~ N(0, (ln hyperprior)²), a
-        factor of ten either way at one standard deviation. None lets the evidence alone decide.
+    hyperprior : {"half_normal"}, float, Hyperprior or None, default="half_normal"
+        What is believed of the precisions that are re-estimated: a group's weights have a standard
+        deviation α^-½ ~ |N(0, 1)|, or, for a number, ln α ~ N(0, (ln hyperprior)²), that factor
+        either way at one standard deviation. None lets the data alone decide.
     noise_precision : "auto" or float, default="auto"
         β in units of 1/y²; "auto" re-estimates it. BayesianRidge calls this quantity alpha.
     standardize : bool, default=True
@@ -164,7 +165,7 @@ GaussianPrior, default="auto"
         posterior: str = "auto",
         solver: str = "auto",
         prior_precision: Any = "auto",
-        hyperprior: Any = 10.0,
+        hyperprior: Any = "half_normal",
         noise_precision: Any = "auto",
         standardize: bool = True,
         normalize_y: bool = True,
@@ -292,6 +293,32 @@ GaussianPrior, default="auto"
         mixture = self._predictive(X)
         mean, std = mixture.mean(), mixture.std()
         return self._shaped(mean), self._shaped(std)
+
+    def predict_parts(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Predictive mean, and the two parts of the standard deviation: network and noise.
+
+        Var[t] = (E_c[g_cᵀ A_c⁻¹ g_c] + Var_c[y_c]) + E_c[β_c⁻¹] over the committee's modes c: what
+        more rows would take away, and what they would not. Their squares add up to the square of
+        the standard deviation that `predict` returns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Inputs.
+
+        Returns
+        -------
+        mean, network_std, noise_std : ndarray of shape (n,) or (n, K)
+            In the units of y.
+        """
+        check_is_fitted(self)
+        mixture = self._predictive(X)
+        precisions = np.array([member.state.likelihood.scale for member in self.committee_])
+        noise = (self._weights @ (1.0 / precisions)) * self.target_scale_**2  # (K,)
+        network = np.sqrt(np.maximum(mixture.std() ** 2 - noise, 0.0))
+        parts = (mixture.mean(), network, np.broadcast_to(np.sqrt(noise), network.shape))
+        mean, network, noise_std = map(self._shaped, parts)
+        return mean, network, noise_std
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> np.ndarray:
         """Central predictive intervals, noise included.
