@@ -44,10 +44,10 @@ N_SEEDS = 8
 # The relevances are those of the one mode kept; the evidence is what the claims are about.
 SETTINGS = {"n_restarts": 3, "committee": 1, "selection": "evidence"}
 PRIORS = {"single": "one precision", "layer_kind": "one a kind of weight", "ard": "one an input"}
-HYPERPRIORS = {"10": 10.0, "none": None}  # the default, one decade on every precision; none
-COLORS = {"10": "#0072B2", "none": "#D55E00"}  # Okabe and Ito's
-MARKERS = {"10": "o", "none": "s"}
-LABELS = {"10": "hyperprior of a decade (default)", "none": "no hyperprior"}
+HYPERPRIORS = {"half_normal": "half_normal", "none": None}  # the default, and none
+COLORS = {"half_normal": "#0072B2", "none": "#D55E00"}  # Okabe and Ito's
+MARKERS = {"half_normal": "o", "none": "s"}
+LABELS = {"half_normal": "half-normal hyperprior (default)", "none": "no hyperprior"}
 
 Row = dict[str, Any]
 
@@ -153,7 +153,7 @@ def run(widths: Sequence[int] = WIDTHS, n_seeds: int = N_SEEDS) -> dict[str, Any
                     row = fit_one(seed, n_hidden, prior, hyperprior)
                     relevance = "  ".join(f"{value:.2g}" for value in row.get("relevance", []))
                     print(
-                        f"{n_hidden} units  seed {seed}  {prior:<10} hyperprior {hyperprior:<4}  "
+                        f"{n_hidden} units  seed {seed}  {prior:<10} hyperprior {hyperprior:<11}  "
                         f"test RMSE {row['test_rmse']:.4f}  {row['seconds']:5.1f} s  {relevance}",
                         flush=True,
                     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from laplace_nn.curvature import GGN, Anchor, Anchored
 from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
-from laplace_nn.hyperpriors import LogNormal
+from laplace_nn.hyperpriors import Hyperprior
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import conjugate_gradients
 from laplace_nn.network import MLP
@@ -82,7 +82,7 @@ class EvidenceSurface:
         See `find_map`.
     tol : float
         See `find_map`.
-    hyperprior : LogNormal, optional
+    hyperprior : Hyperprior, optional
         Over the precisions that move.
     selection : Selection, optional
         What is climbed; the log evidence if not given.
@@ -104,7 +104,7 @@ class EvidenceSurface:
     fit_noise: bool
     solver: str
     tol: float
-    hyperprior: LogNormal | None = None
+    hyperprior: Hyperprior | None = None
     selection: Selection = field(default_factory=Selection)
     anchor: Anchor | None = None
 

@@ -16,7 +16,7 @@ import numpy as np
 from laplace_nn.ascent import OUT_OF_CYCLES, Ascent
 from laplace_nn.curvature import Anchor
 from laplace_nn.evidence_surface import EvidenceSurface, State
-from laplace_nn.hyperpriors import LogNormal
+from laplace_nn.hyperpriors import Hyperprior
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.network import MLP
 from laplace_nn.priors import GaussianPrior
@@ -28,7 +28,7 @@ __all__ = ["START_STRENGTHS", "Reestimation", "reestimate", "start_strength"]
 # What starts begin with, for standardised inputs and targets: a prior precision as a share of
 # the number of rows, and a noise precision. Most are strong: from above, the evidence is climbed
 # along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
-START_STRENGTHS = ((0.1, 10.0), (0.03, 3.0), (0.03, 10.0), (0.3, 3.0))
+START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 10.0), (0.03, 3.0))
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -81,7 +81,7 @@ def reestimate(
     *,
     fit_prior: bool | np.ndarray = True,
     fit_noise: bool = True,
-    hyperprior: LogNormal | None = None,
+    hyperprior: Hyperprior | None = None,
     selection: Selection | None = None,
     anchor: Anchor | None = None,
     refine: bool = True,
@@ -116,7 +116,7 @@ def reestimate(
         Whether the prior's precisions may move, or which of them.
     fit_noise : bool, default=True
         Whether the noise of a `Gaussian` may.
-    hyperprior : LogNormal, optional
+    hyperprior : Hyperprior, optional
         Over the precisions that move; its log density is climbed too.
     selection : Selection, optional
         What is climbed; the log evidence if not given. MacKay's updates propose, it disposes.

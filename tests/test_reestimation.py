@@ -193,7 +193,7 @@ def test_the_history_counts_its_entries_and_ends_converged(name, start):
 
 
 def test_a_start_on_the_dead_network_is_taken_again_with_a_weaker_prior():
-    history = climbed("more-weights-than-rows", 3).history
+    history = climbed("more-weights-than-rows", 1).history
     n_dead = [entry["event"] for entry in history].index("start")
     precisions = np.array([entry["prior_precision"] for entry in history[: n_dead + 1]])
     assert n_dead > 0

@@ -61,9 +61,10 @@ GaussianPrior, default="auto"
     prior_precision : "auto", float, array of shape (G,) or dict, default="auto"
         α, for weights of standardised inputs; "auto" re-estimates it, a dictionary fixes the
         groups it names.
-    hyperprior : float, LogNormal or None, default=10.0
-        What is believed of the precisions that are re-estimated: ln α ~ N(0, (ln hyperprior)²), a
-        factor of ten either way at one standard deviation. None lets the evidence alone decide.
+    hyperprior : {"half_normal"}, float, Hyperprior or None, default="half_normal"
+        What is believed of the precisions that are re-estimated: a group's weights have a standard
+        deviation α^-½ ~ |N(0, 1)|, or, for a number, ln α ~ N(0, (ln hyperprior)²), that factor
+        either way at one standard deviation. None lets the data alone decide.
     standardize : bool, default=True
         Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
     n_restarts : int, default=3
@@ -164,7 +165,7 @@ GaussianPrior, default="auto"
         link: str = "auto",
         solver: str = "auto",
         prior_precision: Any = "auto",
-        hyperprior: Any = 10.0,
+        hyperprior: Any = "half_normal",
         standardize: bool = True,
         n_restarts: int = 3,
         selection: str = "evidence+loo",

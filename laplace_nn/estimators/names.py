@@ -19,7 +19,7 @@ from laplace_nn.curvature import (
 )
 from laplace_nn.curvature.base import require
 from laplace_nn.estimators.committee import WEIGHTS
-from laplace_nn.hyperpriors import LogNormal
+from laplace_nn.hyperpriors import HalfNormal, Hyperprior, LogNormal
 from laplace_nn.network import MLP, Activation
 from laplace_nn.posterior import (
     DensePosterior,
@@ -72,6 +72,7 @@ PRIORS: dict[str, Callable[..., GaussianPrior]] = {
 
 #: The priors of the starts in turn, with ``prior="auto"``.
 AUTO_PRIORS = ("ard", "layer")
+HYPERPRIORS: dict[str, type[Hyperprior]] = {"half_normal": HalfNormal}
 
 Build = Callable[..., Any]
 
@@ -189,10 +190,12 @@ def given_precisions(prior: GaussianPrior, prior_precision: Any) -> np.ndarray:
     return given
 
 
-def make_hyperprior(hyperprior: Any) -> LogNormal | None:
-    """The hyperprior by its factor, as it is, or none."""
-    if hyperprior is None or isinstance(hyperprior, LogNormal):
+def make_hyperprior(hyperprior: Any) -> Hyperprior | None:
+    """The hyperprior by name or by the log-normal one's factor, as it is, or none."""
+    if hyperprior is None or isinstance(hyperprior, Hyperprior):
         return hyperprior
+    if isinstance(hyperprior, str):
+        return HYPERPRIORS[hyperprior]()
     return LogNormal(float(hyperprior))
 
 
@@ -274,12 +277,15 @@ def _check_committee(committee: Any) -> None:
 
 
 def _check_hyperprior(hyperprior: Any) -> None:
-    if hyperprior is None or isinstance(hyperprior, LogNormal):
+    if hyperprior is None or isinstance(hyperprior, Hyperprior):
+        return
+    if isinstance(hyperprior, str) and hyperprior in HYPERPRIORS:
         return
     if not isinstance(hyperprior, int | float | np.number) or not 1.0 < hyperprior < np.inf:
         raise ValueError(
-            "hyperprior must be a factor above 1 (one standard deviation of a precision), a "
-            f"LogNormal, or None for none; got {hyperprior!r}."
+            f"hyperprior must be {' or '.join(map(repr, HYPERPRIORS))}, a factor above 1 (one "
+            "standard deviation of a precision), a HalfNormal or LogNormal, or None for none; got "
+            f"{hyperprior!r}."
         )
 
 

@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import brentq
 from scipy.special import logsumexp, ndtr, softmax
 
+from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.estimators.committee import EQUAL_SHARE, NEGLIGIBLE
 from laplace_nn.estimators.inputs import distinct_rows
-from laplace_nn.hyperpriors import LogNormal
+from laplace_nn.hyperpriors import HalfNormal, LogNormal
 from laplace_nn.mixture import stacking_weights
 from laplace_nn.predictive import class_probabilities
 from tests.estimators import problems
@@ -357,11 +358,17 @@ def test_hyperpriors_pull_the_more_the_narrower_they_are(kind):
 
 
 @EACH_KIND
-def test_a_number_is_the_factor_of_a_log_normal_about_one(kind):
-    assert_array_equal(
-        climbed(kind, hyperprior=LogNormal(10.0, 1.0)).theta_,
-        climbed(kind).theta_,  # 10 is the default
-    )
+@pytest.mark.parametrize(
+    ("short", "whole"), [(10.0, LogNormal(10.0, 1.0)), ("half_normal", HalfNormal(1.0))]
+)
+def test_a_number_or_a_name_stands_for_a_hyperprior(short, whole, kind):
+    models = [climbed(kind, hyperprior=hyperprior) for hyperprior in (short, whole)]
+    assert_array_equal(models[0].theta_, models[1].theta_)
+
+
+@pytest.mark.parametrize("kind", [LaplaceMLPRegressor, LaplaceMLPClassifier])
+def test_the_default_hyperprior_is_half_normal(kind):
+    assert kind().hyperprior == "half_normal"
 
 
 @BOTH
@@ -450,7 +457,7 @@ def test_workers_change_no_bit_of_the_committee(backend, committee, kind):
             for bad in ("loo", None, [0.5, 0.5])
         ),
         *(
-            ({"hyperprior": bad}, "hyperprior must be a factor above 1 .*or None for none; got")
+            ({"hyperprior": bad}, "hyperprior must be 'half_normal', a factor above 1 .*; got")
             for bad in (1.0, 0.0, -2.0, np.inf, np.nan, "wide", [10.0])
         ),
         (
