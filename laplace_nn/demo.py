@@ -12,19 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit
 from scipy.stats import norm
 
+from laplace_nn.displays.decision_boundary import DecisionBoundaryDisplay
+from laplace_nn.displays.training import TrainingDisplay
 from laplace_nn.estimators import LaplaceMLPClassifier, LaplaceMLPRegressor
-from laplace_nn.likelihoods import Bernoulli
-from laplace_nn.objective import NegativeLogPosterior
-from laplace_nn.rows import RowBlocks
 from laplace_nn.tables import scores
-from laplace_nn.training import find_map
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.contour import QuadContourSet
     from matplotlib.figure import Figure
 
 __all__ = ["DemoResult", "Problem", "Settings", "draw_decision", "run", "two_classes"]
@@ -32,14 +27,8 @@ __all__ = ["DemoResult", "Problem", "Settings", "draw_decision", "run", "two_cla
 SEED = 1
 TEST_SHARE = 0.25
 N_NEW = 2000  # fresh rows that the two-class model is tested on
-
-COLORS = ("#0072B2", "#D55E00")  # Okabe and Ito's blue and vermillion, told apart by every eye
-MARKERS = ("o", "X")
-LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)  # those of the notes
-BANDS = (0.0, *LEVELS, 1.0)
-TINTS = ("#5FA8D3", "#A3CCE6", "#DCEBF5", "#FBE3D3", "#F3BB95", "#E48F57")
-NEAR, FAR = (-0.4, 1.5), (-0.8, 1.9)  # of both inputs: where the data are, and well beyond
-HOLD = 6  # repeats of the last frame
+FAR = 0.4  # how far decision.png goes beyond the data, as a share of their range
+DOTS = {"s": 46}  # area of a row's marker, in square points: the pictures are large
 
 NOTE = """\
 α: prior precision of each group. γ of P: effective parameters of all weights and biases.
@@ -284,115 +273,40 @@ def format_table(lines: Sequence[Line]) -> str:
 # The pictures
 
 
-def training_path(clf: LaplaceMLPClassifier, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (T, P) and energies (T,) on the way from small random weights to the mode.
-
-    L-BFGS on the negative log posterior, under the prior that ``clf`` has found.
-    """
-    rows = RowBlocks(_standardised(clf, problem.X), problem.y[:, None].astype(float))
-    objective = NegativeLogPosterior(clf.mlp_, Bernoulli(), clf.prior_, rows)
-    start = clf.mlp_.initialise(np.random.default_rng(SEED), gain=0.3)
-    path = [start]
-    find_map(objective, start, solver="lbfgs", callback=lambda theta: path.append(theta.copy()))
-    return np.stack(path), np.array([objective.value(theta) for theta in path])
-
-
-def _standardised(clf: LaplaceMLPClassifier, X: np.ndarray) -> np.ndarray:
-    return (X - clf.input_mean_) / clf.input_scale_
-
-
-def chosen_frames(energies: np.ndarray, n_frames: int) -> list[int]:
-    """Iterations to show: many early, few late, and the last.
-
-    Spread geometrically up to where the energy is within 0.01 nats of its end; the eye sees no
-    change after that.
-    """
-    settled = int(np.argmax(energies <= energies[-1] + 0.01))
-    spread = np.geomspace(1, settled + 1, max(2, n_frames - 1)).round().astype(int) - 1
-    return np.unique([*spread, len(energies) - 1]).tolist()
-
-
 def draw_training(
     path: Path, clf: LaplaceMLPClassifier, problem: Problem, settings: Settings
 ) -> None:
     """The animation: contours of the probability of class 1 while the network learns."""
-    from matplotlib.animation import PillowWriter
     from matplotlib.figure import Figure
 
-    thetas, energies = training_path(clf, problem)
-    frames = chosen_frames(energies, settings.n_frames)
-    grid = _Grid(NEAR, settings.n_grid)
-    figure = Figure(figsize=(6.4, 5.6), dpi=80)
-    # Fixed places: a layout engine would move the axes from frame to frame.
-    axes = figure.add_axes((0.12, 0.10, 0.71, 0.82))
-    _draw_data(axes, grid, problem)
-    _add_color_bar(figure, cax=figure.add_axes((0.86, 0.10, 0.03, 0.82)))
-    writer = PillowWriter(fps=5)
-    with writer.saving(figure, str(path), dpi=80):
-        for index in frames:
-            logit = clf.mlp_.forward(thetas[index], _standardised(clf, grid.points)).outputs
-            contours = _draw_contours(axes, grid, expit(logit))
-            axes.set_title(f"iteration {index} of {frames[-1]}, energy {energies[index]:.2f}")
-            writer.grab_frame()
-            for contour in contours if index != frames[-1] else ():
-                contour.remove()
-        for _ in range(HOLD):
-            writer.grab_frame()
+    figure = Figure(figsize=(6.4, 5.6), dpi=80, layout="compressed")
+    display = TrainingDisplay.from_estimator(
+        clf,
+        problem.X,
+        problem.y,
+        n_frames=settings.n_frames,
+        n_points=settings.n_grid,
+        random_state=SEED,
+        scatter_kwargs=DOTS,
+        ax=figure.add_subplot(aspect="equal"),
+    )
+    display.save(path)
 
 
 def draw_decision(clf: LaplaceMLPClassifier, problem: Problem, settings: Settings) -> "Figure":
     """MAP contours beside those averaged over the posterior, one colour scale."""
     from matplotlib.figure import Figure
 
-    grid = _Grid(FAR, settings.n_grid)
-    figure = Figure(figsize=(12.0, 5.8), dpi=110, layout="constrained")
+    figure = Figure(figsize=(10.8, 5.8), dpi=110, layout="compressed")
     figure.suptitle("How sure beyond the data? One best network beside all plausible ones")
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, title, probability in (
-        (panels[0], "MAP: the most probable weights", clf.map_proba),
-        (panels[1], "predictive: averaged over the posterior", clf.predict_proba),
-    ):
-        _draw_data(axes, grid, problem)
-        _draw_contours(axes, grid, probability(grid.points)[:, 1])
-        axes.set_title(title)
-    _add_color_bar(figure, ax=panels)
+    DecisionBoundaryDisplay.from_estimator(
+        clf,
+        problem.X,
+        problem.y,
+        panels=("map", "predictive"),
+        n_points=settings.n_grid,
+        margin=FAR,
+        scatter_kwargs=DOTS,
+        ax=figure.subplots(1, 2, sharex=True, sharey=True, subplot_kw={"aspect": "equal"}),
+    )
     return figure
-
-
-class _Grid:
-    """Points of a square of inputs."""
-
-    def __init__(self, limits: tuple[float, float], n_points: int) -> None:
-        self.ticks = np.linspace(*limits, n_points)
-        self.points = np.stack(np.meshgrid(self.ticks, self.ticks), axis=-1).reshape(-1, 2)
-
-
-def _draw_data(axes: "Axes", grid: _Grid, problem: Problem) -> None:
-    """The rows, labelled axes and a legend that names the boundary too."""
-    axes.plot([], [], color="black", linewidth=2.0, label="p = 0.5")
-    for label, (color, marker) in enumerate(zip(COLORS, MARKERS, strict=True)):
-        rows = problem.X[problem.y == label].T
-        style: dict[str, Any] = {"c": color, "marker": marker, "edgecolors": "white", "s": 46}
-        axes.scatter(rows[0], rows[1], linewidths=0.6, zorder=3, label=f"class {label}", **style)
-    axes.set(xlabel="input $x_1$", ylabel="input $x_2$", aspect="equal")
-    axes.set(xlim=grid.ticks[[0, -1]], ylim=grid.ticks[[0, -1]])
-    axes.locator_params(nbins=5)
-    axes.legend(loc="lower right", framealpha=0.95)
-
-
-def _draw_contours(
-    axes: "Axes", grid: _Grid, probability: np.ndarray
-) -> "tuple[QuadContourSet, QuadContourSet]":
-    """Tints and contour lines of the probability of class 1, the boundary thick."""
-    x, Z = grid.ticks, probability.reshape(len(grid.ticks), -1)
-    tints = axes.contourf(x, x, Z, levels=BANDS, colors=TINTS)
-    width = [2.0 if level == 0.5 else 0.6 for level in LEVELS]
-    return tints, axes.contour(x, x, Z, levels=LEVELS, colors="black", linewidths=width)
-
-
-def _add_color_bar(figure: "Figure", **place: Any) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    scale = ScalarMappable(BoundaryNorm(BANDS, len(TINTS)), ListedColormap(TINTS))
-    figure.colorbar(scale, ticks=BANDS, label="probability of class 1", **place)

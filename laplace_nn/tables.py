@@ -201,8 +201,10 @@ class Inputs:
     >>> from laplace_nn.tables import Inputs
     >>> frame = pd.DataFrame({"size": ["1.5", "2"], "kind": ["b", "a"], "y": ["0", "1"]})
     >>> inputs = Inputs.learn(frame, target="y")
-    >>> inputs.encode(frame).tolist()
-    [[1.5, 1.0], [2.0, 0.0]]
+    >>> inputs.encode(frame)
+       size  kind=b
+    0   1.5     1.0
+    1   2.0     0.0
     """
 
     categories: dict[str, tuple[str, ...]]
@@ -259,8 +261,8 @@ class Inputs:
             name: "categorical" if found else "numeric" for name, found in self.categories.items()
         }
 
-    def encode(self, frame: "pd.DataFrame") -> np.ndarray:
-        """The inputs of a table's rows, (N, D).
+    def encode(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """The inputs of a table's rows, (N, D), by the columns' names.
 
         Raises
         ------
@@ -268,13 +270,16 @@ class Inputs:
             If a column is not there, has missing values, text where numbers belong, or a category
             that was not there when the model was fitted.
         """
-        parts = [self._encode_column(frame, column) for column in self.categories]
-        return np.concatenate(parts, axis=1)
+        import pandas as pd
 
-    def _encode_column(self, frame: "pd.DataFrame", column: str) -> np.ndarray:
+        parts = [self._encode_column(frame, column) for column in self.categories]
+        return pd.DataFrame({name: values for part in parts for name, values in part.items()})
+
+    def _encode_column(self, frame: "pd.DataFrame", column: str) -> dict[str, np.ndarray]:
+        """A column's inputs by their names, "kind=b" for a category."""
         found = self.categories[column]
         if not found:
-            return numbers(frame, column)[:, None]
+            return {column: numbers(frame, column)}
         cells = _text(frame, column)
         new = ~np.isin(cells.astype(str), found)
         if new.any():
@@ -284,7 +289,7 @@ class Inputs:
                 f"model knows {_listed(found)}"
             )
         shown = found[1:] if len(found) == 2 else found
-        return (cells[:, None] == np.array(shown, dtype=object)).astype(float)
+        return {f"{column}={value}": (cells == value).astype(float) for value in shown}
 
 
 def _listed(values: Sequence[str], most: int = 10) -> str:

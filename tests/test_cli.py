@@ -1,6 +1,9 @@
 """The console script, run in this process."""
 
+import html
 import json
+import re
+import shlex
 import warnings
 
 import joblib
@@ -8,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from laplace_nn import cli, demo
-from laplace_nn.cli import main
+from laplace_nn import demo
+from laplace_nn.cli import fit, main, output, table_rows
 from laplace_nn.tables import TableModel
 
 HIDDEN = ("--hidden", "3")
@@ -206,7 +209,7 @@ class TestFit:
             raise PermissionError(13, "Permission denied", str(self))
 
         data = write(regression_table())
-        monkeypatch.setattr(cli.Path, "mkdir", refuse)
+        monkeypatch.setattr(output.Path, "mkdir", refuse)
         line = fails("fit", data, "--target", "y", "--out", tmp_path / "out")
         assert line.endswith(f"cannot write to {tmp_path}: Permission denied")
 
@@ -216,9 +219,55 @@ class TestFit:
         def refuse(self, X, y):
             raise ValueError("two\nlines")
 
-        monkeypatch.setattr(cli.LaplaceMLPRegressor, "fit", refuse)
+        monkeypatch.setattr(table_rows.LaplaceMLPRegressor, "fit", refuse)
         line = fails("fit", data, "--target", "y", "--out", tmp_path / "out")
         assert line.endswith("the model cannot be fitted: two lines")
+
+
+class TestReport:
+    def test_of_held_out_rows_and_how_to_come_by_it(self, write, tmp_path):
+        out, data = tmp_path / "out", write(regression_table())
+        options = ["--test-size", "0.25", "--report", "--out", str(out), *HIDDEN]
+        assert main(["fit", data, "--target", "y", *options]) == 0
+        text = (out / "report.html").read_text(encoding="utf-8")
+        assert "<h1>y: a regression by LaplaceMLPRegressor</h1>" in text
+        assert "on the 10 held-out rows" in text
+        command = re.search(r"laplace-nn (fit .*?)</pre>", text).group(1)
+        before = (out / "predictions.csv").read_text()
+        assert main(shlex.split(html.unescape(command))) == 0
+        assert (out / "predictions.csv").read_text() == before
+
+    def test_only_where_asked_for(self, fitted):
+        assert not (fitted.parent / "report.html").exists()
+
+
+class TestCompare:
+    @pytest.mark.parametrize("criterion", ["evidence", "loo"])
+    def test_the_table_and_the_picture(self, write, tmp_path, capsys, criterion):
+        out, data = tmp_path / "out", write(regression_table())
+        options = ["--hidden", "0", "2", "2,2", "--criterion", criterion, "--test-size", "0.25"]
+        assert main(["compare", data, "--target", "y", *options, "--out", str(out)]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        table = pd.read_csv(out / "comparison.csv")
+        assert sorted(table["name"]) == ["0", "2", "2,2"]
+        ranked_by = table["log_evidence" if criterion == "evidence" else "loo_log_score"]
+        assert ranked_by.is_monotonic_decreasing
+        assert np.isfinite(table["test_log_score"]).all()
+        assert f"best by {criterion}: {table['name'][0]}" in shown
+        assert (out / "evidence.png").read_bytes()[:4] == b"\x89PNG"
+        assert sorted(path.name for path in out.iterdir()) == ["comparison.csv", "evidence.png"]
+
+    def test_of_classes(self, write, tmp_path):
+        out, data = tmp_path / "out", write(classification_table())
+        assert main(["compare", data, "--target", "side", "--hidden", "0", "--out", str(out)]) == 0
+        assert len(pd.read_csv(out / "comparison.csv")) == 1
+
+    def test_what_cannot_be_compared(self, write, tmp_path, fails):
+        data = write(regression_table())
+        same = fails(
+            "compare", data, "--target", "y", "--hidden", "2", "2", "--out", tmp_path / "o"
+        )
+        assert "--hidden names 2 units twice" in same
 
 
 class TestPredict:
@@ -289,7 +338,7 @@ class TestScript:
         fails(*arguments)
 
     def test_warnings_come_once(self, capsys):
-        with cli._warnings_heard() as heard:
+        with output.warnings_heard() as heard:
             for _ in range(2):
                 warnings.warn("two\nlines", UserWarning, stacklevel=1)
             warnings.warn("not for users", DeprecationWarning, stacklevel=1)
@@ -326,4 +375,4 @@ class TestScript:
 def test_what_is_not_finite_becomes_null_in_the_summary():
     mixed = {"scores": {"test": {"log": -np.inf, "n": 3}}, "list": [np.nan, 1.5, "inf"]}
     expected = {"scores": {"test": {"log": None, "n": 3}}, "list": [None, 1.5, "inf"]}
-    assert cli._finite(mixed) == expected
+    assert fit._finite(mixed) == expected

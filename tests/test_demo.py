@@ -2,14 +2,9 @@
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
-from scipy.special import expit
 
 from laplace_nn import demo
-from laplace_nn.likelihoods import Bernoulli
-from laplace_nn.objective import NegativeLogPosterior
-from laplace_nn.rows import RowBlocks
 
 SMALL = demo.Settings(hidden=2, n_restarts=1, n_frames=5, n_grid=15, max_rows=100)
 
@@ -50,34 +45,6 @@ class TestTwoClasses:
         assert np.all(moderate < sure)
 
 
-class TestTrainingPath:
-    def test_goes_downhill_from_indifference_to_a_stationary_point(self, classifier, notes):
-        thetas, energies = demo.training_path(classifier, notes)
-        assert len(thetas) == len(energies) > 20
-        start = classifier.mlp_.forward(thetas[0], demo._standardised(classifier, notes.X)).outputs
-        assert np.all(np.abs(expit(start) - 0.5) < 0.2)
-        assert np.all(np.diff(energies) <= 1e-6 * energies[0])
-        rows = RowBlocks(demo._standardised(classifier, notes.X), notes.y[:, None].astype(float))
-        objective = NegativeLogPosterior(classifier.mlp_, Bernoulli(), classifier.prior_, rows)
-        energy, gradient = objective.value_and_gradient(thetas[-1])
-        assert energy == energies[-1]
-        assert np.max(np.abs(gradient)) < 1e-5 * energy
-
-    def test_frames_are_many_early_and_few_late(self):
-        energies = 50.0 * np.exp(-np.arange(1000) / 40.0)
-        frames = demo.chosen_frames(energies, 40)
-        assert 25 <= len(frames) <= 40
-        assert frames[:4] == [0, 1, 2, 3]
-        assert frames[-1] == 999
-        gaps = np.diff(frames[:-1])
-        assert gaps[-1] > 5 * gaps[0]
-        assert energies[frames[-2]] <= 0.011
-
-    @pytest.mark.parametrize("n", [1, 2, 3])
-    def test_frames_of_a_short_path(self, n):
-        assert demo.chosen_frames(np.linspace(3.0, 1.0, n), 40) == list(range(n))
-
-
 class TestPictures:
     def test_decision(self, classifier, notes):
         figure = demo.draw_decision(classifier, notes, SMALL)
@@ -86,11 +53,10 @@ class TestPictures:
         assert right.get_title().startswith("predictive")
         assert bar.get_ylabel() == "probability of class 1"
         for axes in (left, right):
-            assert (axes.get_xlabel(), axes.get_ylabel()) == ("input $x_1$", "input $x_2$")
-            names = [text.get_text() for text in axes.get_legend().get_texts()]
-            assert names == ["p = 0.5", "class 0", "class 1"]
-            points = np.concatenate([c.get_offsets() for c in axes.collections[:2]])
-            np.testing.assert_allclose(points, notes.X)
+            assert axes.get_aspect() == 1.0
+            low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+            assert np.all(low < notes.X.min(axis=0) - 0.3)
+            assert np.all(high > notes.X.max(axis=0) + 0.3)
 
     def test_animation(self, classifier, notes, tmp_path):
         demo.draw_training(tmp_path / "training.gif", classifier, notes, SMALL)
@@ -100,12 +66,6 @@ class TestPictures:
             picture.seek(picture.n_frames - 1)
             last = np.asarray(picture.convert("RGB"), dtype=float)
         assert np.mean(np.any(first != last, axis=2)) > 0.2
-
-    def test_colours_differ_in_lightness_or_hue_for_every_eye(self):
-        """Blue against vermillion: the blue channel, which red-green blindness leaves alone."""
-        low, high = to_rgb(demo.TINTS[0]), to_rgb(demo.TINTS[-1])
-        assert low[2] - high[2] > 0.4
-        assert demo.MARKERS[0] != demo.MARKERS[1]
 
 
 class TestTable:

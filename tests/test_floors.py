@@ -46,7 +46,16 @@ FLOORS = [
         "units",
         "diagnostics",
     },
-    {"estimators", "model_selection", "displays", "tables", "cli", "demo", "inference_data"},
+    {
+        "estimators",
+        "model_selection",
+        "displays",
+        "tables",
+        "cli",
+        "demo",
+        "inference_data",
+        "report",
+    },
     {ROOT},
 ]
 FLOOR = {unit: number for number, floor in enumerate(FLOORS) for unit in floor}
@@ -72,11 +81,12 @@ SIDEWAYS = {
     "importance": {"posterior"},
     "units": {"posterior"},
     "diagnostics": {"posterior", "leave_one_out", "importance", "units"},
-    "model_selection": {"estimators"},
+    "model_selection": {"estimators", "displays"},
     "displays": {"estimators"},
     "inference_data": {"estimators"},
     "demo": {"estimators", "displays", "inference_data", "tables"},
-    "cli": {"estimators", "displays", "inference_data", "tables", "demo"},
+    "report": {"estimators", "displays", "tables"},
+    "cli": {"estimators", "model_selection", "tables", "demo", "report"},
 }
 
 ANYWHERE = {"numpy", "scipy"}

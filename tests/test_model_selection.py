@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
+from laplace_nn.displays.evidence import EvidenceDisplay
 from laplace_nn.evidence import symmetry_term
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.model_selection import compare
@@ -37,13 +38,6 @@ def classifier(hidden=(2,), **settings):
 
 def held_out(X, y):
     return {"X": X[::2], "y": y[::2], "X_test": X[1::2], "y_test": y[1::2]}
-
-
-@pytest.fixture(autouse=True)
-def no_windows():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 @cache
@@ -286,42 +280,12 @@ def test_text_is_aligned_and_needs_no_pandas(monkeypatch):
     assert_allclose(shown, [record["log_evidence"] for record in table], atol=0.00501)
 
 
-def lines_of(axes):
-    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
-
-
-@pytest.mark.parametrize(
-    ("tested", "column", "label"),
-    [(True, "test_error", "test RMSE"), (False, "loo_log_score", "leave-one-out score")],
-)
-def test_picture(tested, column, label):
-    found = compared(tested)
-    top, bottom = found.plot()
-    table = found.table()
-    for axes, name in ((top, "log_evidence"), (bottom, column)):
-        drawn = lines_of(axes)
-        points = table[["n_hidden_units", name]].to_numpy()
-        assert_array_equal(drawn["a model"], points)
-        # Three units are there twice, as (3,) and (1, 2).
-        best = table.sort_values("log_evidence").groupby("n_hidden_units")[name].last()
-        assert_array_equal(drawn["best evidence at each size"], best.reset_index().to_numpy())
-        assert_array_equal(drawn["best by evidence"], points[:1])
-    assert len(lines_of(top)["best evidence at each size"]) == 3
-    assert top.get_ylabel() == "log evidence [nats]"
-    assert bottom.get_ylabel().startswith(label)
-    assert bottom.get_xlabel() == "hidden units"
-    assert found.names[0] in top.get_title()
-    assert len(top.get_legend().get_texts()) == 3
-
-
-def test_picture_of_classifiers_on_given_axes():
-    found = compare([classifier(()), classifier((2,))], **held_out(*label_table()))
-    _, mine = plt.subplots(1, 2)
-    panels = found.plot(mine, x="n_params")
-    assert list(panels) == list(mine)
-    assert panels[1].get_ylabel() == "test error rate"
-    assert_array_equal(lines_of(mine[0])["a model"][:, 0], found.table()["n_params"])
-    _, alone = plt.subplots()
-    assert found.plot(alone, x="n_effective_params").tolist() == [alone]
+def test_picture_is_the_display_of_it():
+    found = compared()
+    display = found.plot(x="name")
+    assert isinstance(display, EvidenceDisplay) and display.names == found.names
+    assert_array_equal(display.dots_[2].get_xdata(), found.table()["test_error"])
+    _, mine = plt.subplots(2, 1)
+    assert list(compared(tested=False).plot(mine).ax_) == list(mine)
     with pytest.raises(ValueError, match=r"x must be one of 'n_hidden_units', .*got 'depth'"):
         found.plot(x="depth")

@@ -134,21 +134,23 @@ class TestInputs:
         inputs = Inputs.learn(frame, "y")
         assert inputs.kinds == {"size": "numeric", "kind": "categorical", "ok": "categorical"}
         expected = [[1.5, 0, 1, 0, 1], [2.0, 1, 0, 0, 0], [-300.0, 0, 0, 1, 1]]
-        assert inputs.encode(frame).tolist() == expected
+        encoded = inputs.encode(frame)
+        assert encoded.to_numpy().tolist() == expected
+        assert encoded.columns.tolist() == ["size", "kind=a", "kind=b", "kind=c", "ok=True"]
 
     def test_means_the_same_whatever_rows_a_file_holds(self, table):
         inputs = Inputs.learn(table("code,y\n01,1\nw,2\nx,3\n"), "y")
-        assert inputs.encode(table("code\n01\n")).tolist() == [[1, 0, 0]]
+        assert inputs.encode(table("code\n01\n")).to_numpy().tolist() == [[1, 0, 0]]
         words = Inputs.learn(table("ok,y\ntrue,1\nfalse,2\nmaybe,3\n"), "y")
-        assert words.encode(table("ok\ntrue\n")).tolist() == [[0, 0, 1]]
+        assert words.encode(table("ok\ntrue\n")).to_numpy().tolist() == [[0, 0, 1]]
 
     def test_ignores_other_columns_and_their_order(self, table):
         inputs = Inputs.learn(table("a,b,y\n1,2,3\n4,5,6\n"), "y")
-        assert inputs.encode(table("new,b,a\n,8,7\n")).tolist() == [[7.0, 8.0]]
+        assert inputs.encode(table("new,b,a\n,8,7\n")).to_numpy().tolist() == [[7.0, 8.0]]
 
     def test_constant_columns(self, table):
         inputs = Inputs.learn(table("a,b,y\n1,x,3\n1,x,6\n"), "y")
-        assert inputs.encode(table("a,b\n2,x\n")).tolist() == [[2.0, 1.0]]
+        assert inputs.encode(table("a,b\n2,x\n")).to_numpy().tolist() == [[2.0, 1.0]]
 
     def test_text_keys_are_left_out_with_a_warning(self):
         frame = pd.DataFrame({"key": [f"k{i}" for i in range(12)], "id": list(map(str, range(12)))})
@@ -196,12 +198,13 @@ class Halfway:
     classes_ = np.array(["no", "yes"])
 
     def predict(self, X, return_std=False):
-        mean = X[:, 0]
+        mean = np.asarray(X)[:, 0]
         return (mean, np.ones(len(X))) if return_std else mean
 
     def predict_interval(self, X, coverage):
         assert coverage == 0.95
-        return np.stack([X[:, 0] - 2, X[:, 0] + 2], axis=1)
+        mean = self.predict(X)
+        return np.stack([mean - 2, mean + 2], axis=1)
 
     def predict_proba(self, X):
         return np.stack([1 - X[:, 0], X[:, 0]], axis=1)

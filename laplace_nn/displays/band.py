@@ -7,7 +7,14 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.displays.base import BLUE, VERMILLION, Display
-from laplace_nn.displays.checks import feature_index, feature_names, is_regressor, wide_grid
+from laplace_nn.displays.checks import (
+    as_fitted,
+    feature_index,
+    feature_names,
+    is_regressor,
+    names_of_targets,
+    wide_grid,
+)
 
 __all__ = ["PredictiveBandDisplay"]
 
@@ -115,17 +122,17 @@ class PredictiveBandDisplay(Display):
         x = wide_grid(rows[:, place], n_points, margin)
         grid = np.tile(np.median(rows, axis=0), (n_points, 1))
         grid[:, place] = x
-        parts = [part.reshape(n_points, -1) for part in estimator.predict_parts(grid)]
-        n_targets = parts[0].shape[1]
+        predicted = estimator.predict_parts(as_fitted(estimator, grid))
+        mean, network_std, noise_std = (part.reshape(n_points, -1) for part in predicted)
         display = cls(
             x=x,
-            mean=parts[0],
-            network_std=parts[1],
-            noise_std=parts[2],
+            mean=mean,
+            network_std=network_std,
+            noise_std=noise_std,
             X=None if y is None else rows[:, place],
             y=None if y is None else np.asarray(y, dtype=float).reshape(len(rows), -1),
             feature_name=names[place],
-            target_names=("y",) if n_targets == 1 else tuple(f"y{k}" for k in range(n_targets)),
+            target_names=names_of_targets(mean.shape[1]),
         )
         return display.plot(ax, **kwargs)
 

@@ -5,8 +5,21 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier as sklearn_is_classifier
 from sklearn.base import is_regressor as sklearn_is_regressor
+from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["feature_index", "feature_names", "is_classifier", "is_regressor", "wide_grid"]
+from laplace_nn.estimators.base import BaseLaplaceMLP
+
+__all__ = [
+    "as_fitted",
+    "feature_index",
+    "feature_names",
+    "is_classifier",
+    "is_laplace",
+    "is_regressor",
+    "names_of_targets",
+    "observed_targets",
+    "wide_grid",
+]
 
 
 def is_regressor(estimator: Any, display: type) -> None:
@@ -39,12 +52,45 @@ def is_classifier(estimator: Any, display: type) -> None:
         )
 
 
+def is_laplace(estimator: Any, display: type) -> None:
+    """Refuse what is no fitted estimator of this package.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    """
+    if not isinstance(estimator, BaseLaplaceMLP):
+        inner = hasattr(estimator, "best_estimator_")
+        remedy = "pass its best_estimator_" if inner else "fit one of these"
+        raise ValueError(
+            f"{display.__name__} needs a LaplaceMLPRegressor or a LaplaceMLPClassifier; got a "
+            f"{type(estimator).__name__}: {remedy}."
+        )
+    check_is_fitted(estimator)
+
+
 def feature_names(estimator: Any, X: Any = None) -> list[str]:
     """Names of the inputs: the training table's, the given table's, or x0, x1, ..."""
     for names in (getattr(estimator, "feature_names_in_", None), getattr(X, "columns", None)):
         if names is not None:
             return [str(name) for name in names]
     return [f"x{index}" for index in range(estimator.n_features_in_)]
+
+
+def as_fitted(estimator: Any, points: np.ndarray) -> Any:
+    """Points (n, D) as the table that the estimator was fitted on, if it was one.
+
+    An estimator that knows its inputs by their names warns of rows without.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        return points
+    import pandas as pd
+
+    return pd.DataFrame(points, columns=names)
 
 
 def feature_index(names: list[str], feature: int | str) -> int:
@@ -70,3 +116,31 @@ def wide_grid(values: np.ndarray, n_points: int, margin: float) -> np.ndarray:
     low, high = np.min(values), np.max(values)
     beyond = margin * (high - low or 1.0)
     return np.linspace(low - beyond, high + beyond, n_points)
+
+
+def observed_targets(y: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Targets (N,) or (N, K) as numbers, (N, K), of the shape that predictions have.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a target is not finite.
+    """
+    targets = np.asarray(y, dtype=float)
+    targets = targets[:, None] if targets.ndim == 1 else targets
+    if targets.shape != shape:
+        raise ValueError(
+            f"y must have shape {shape}, a row for each row of X and a column for each target; "
+            f"got {np.shape(y)}."
+        )
+    if not np.all(np.isfinite(targets)):
+        raise ValueError(
+            f"y must hold finite numbers; {np.sum(~np.isfinite(targets))} are not: leave these "
+            "rows out."
+        )
+    return targets
+
+
+def names_of_targets(n_targets: int) -> tuple[str, ...]:
+    """What targets are called: y, or y0, y1, ... where there are several."""
+    return ("y",) if n_targets == 1 else tuple(f"y{k}" for k in range(n_targets))

@@ -212,16 +212,23 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         self._set_coefficients()
 
     def _set_relevance(self) -> None:
-        """α^-½ of every input's weights, of the best mode whose prior has a precision for each."""
+        """√(mean w²) of every input's weights."""
         if hasattr(self, "relevance_"):
             del self.relevance_
+        member = self._with_relevance()
+        if member is not None:
+            W = self.mlp_.unpack(member.theta)[0][0]
+            self.relevance_ = np.sqrt(np.mean(W * W, axis=0))
+
+    def _with_relevance(self) -> Member | None:
+        """The best mode whose prior has a precision for each input, if there is one."""
         inputs = np.arange(self.mlp_.n_inputs)
         for member in self.committee_:
             weights, biases = self.mlp_.unpack(member.prior.groups)[0]
             shared = np.any(np.isin(biases, inputs))
             if np.array_equal(weights, np.broadcast_to(inputs, weights.shape)) and not shared:
-                self.relevance_ = member.prior.precisions[inputs] ** -0.5
-                return
+                return member
+        return None
 
     def _candidates(
         self, mlp: MLP, rows: RowBlocks, found: dict[int, Reestimation]

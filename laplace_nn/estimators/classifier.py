@@ -110,8 +110,8 @@ GaussianPrior, default="auto"
         The modes that are kept, best score first, each with its weight, hyperparameters, posterior
         and evidence. The other attributes speak of the first.
     relevance_ : ndarray of shape (D,)
-        α^-½ of every input's weights, in the best mode with relevance determination, if there is
-        one: small for an irrelevant input (with ``hyperprior=None``, near 0).
+        √(mean w²) of the weights that leave each standardised input, in the best mode with
+        relevance determination, if there is one: near 0 for an input that does not matter.
     prior_ : GaussianPrior
         With the precisions found and the names of its groups.
     prior_precision_ : ndarray of shape (G,)

@@ -108,8 +108,8 @@ GaussianPrior, default="auto"
         The modes that are kept, best score first, each with its weight, hyperparameters, posterior
         and evidence. The other attributes speak of the first.
     relevance_ : ndarray of shape (D,)
-        α^-½ of every input's weights, in the best mode with relevance determination, if there is
-        one: small for an irrelevant input (with ``hyperprior=None``, near 0).
+        √(mean w²) of the weights that leave each standardised input, in the best mode with
+        relevance determination, if there is one: near 0 for an input that does not matter.
     prior_ : GaussianPrior
         With the precisions found and the names of its groups.
     prior_precision_ : ndarray of shape (G,)
@@ -391,11 +391,15 @@ GaussianPrior, default="auto"
         std : ndarray of shape (N,) or (N, K)
             Noise included.
         """
+        mixture = self._loo_predictive()
+        return self._shaped(mixture.mean()), self._shaped(mixture.std())
+
+    def _loo_predictive(self) -> GaussianMixture:
+        """The committee's predictions of the training rows, each without itself."""
         check_is_fitted(self)
-        loos = [member.loo for member in self.committee_]
-        mixture = self._mixed([loo.mean for loo in loos], [loo.covariance for loo in loos])
-        mean, std = mixture.mean()[self._places], mixture.std()[self._places]
-        return self._shaped(mean), self._shaped(std)
+        loos, places = [member.loo for member in self.committee_], self._places
+        means = [loo.mean[places] for loo in loos]
+        return self._mixed(means, [loo.covariance[places] for loo in loos])
 
     @property
     def _log_scores(self) -> LogScores:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -15,8 +15,10 @@ from sklearn.utils import get_tags
 
 from laplace_nn.estimators.base import BaseLaplaceMLP
 from laplace_nn.evidence import symmetry_term
-from laplace_nn.model_selection.picture import against_size
 from laplace_nn.units import separated_units
+
+if TYPE_CHECKING:
+    from laplace_nn.displays.evidence import EvidenceDisplay
 
 __all__ = ["RANKED_BY", "Comparison", "compare", "named_models"]
 
@@ -73,35 +75,29 @@ class Comparison:
             return [dict(record) for record in self.records]
         return pd.DataFrame(list(self.records))
 
-    def plot(self, ax: Any = None, x: str = "n_hidden_units") -> np.ndarray:
-        """Draw evidence, and below it the test error, against the size of the network.
-
-        Lines go through the model of best evidence at each size.
+    def plot(self, ax: Any = None, x: str = "n_hidden_units") -> "EvidenceDisplay":
+        """Draw evidence, leave-one-out score and test error against size or name.
 
         Parameters
         ----------
-        ax : pair of Axes, or Axes, optional
-            Where to draw; one alone gets the evidence. A new figure if not given.
-        x : {"n_hidden_units", "n_params", "n_effective_params"}, default="n_hidden_units"
-            The size.
+        ax : Axes, or one for each panel, optional
+            Where to draw; a new figure if not given.
+        x : {"n_hidden_units", "n_params", "n_effective_params", "name"}, default="n_hidden_units"
+            See `laplace_nn.displays.EvidenceDisplay.from_comparison`.
 
         Returns
         -------
-        ndarray of Axes
-            Those drawn on. Without test rows the second shows the leave-one-out score.
+        EvidenceDisplay
+            Drawn; its ``ax_`` are the panels, two or with test rows three.
 
         Raises
         ------
         ValueError
-            If there is no such size.
+            If there is no such ``x``, or another number of axes is given.
         """
-        labels = {"log_evidence": "log evidence [nats]"}
-        if "test_error" in self.records[0]:
-            kind = "error rate" if is_classifier(self.best_estimator) else "RMSE"
-            labels["test_error"] = f"test {kind}"
-        else:
-            labels["loo_log_score"] = "leave-one-out score\n[nats a row]"
-        return against_size(self.records, x, labels, f"best by {self.criterion}", ax)
+        from laplace_nn.displays.evidence import EvidenceDisplay
+
+        return EvidenceDisplay.from_comparison(self, x=x, ax=ax)
 
     def __repr__(self) -> str:
         lines = [list(self.records[0]), *(_cells(record) for record in self.records)]

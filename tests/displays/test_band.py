@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from laplace_nn import LaplaceMLPRegressor
 from laplace_nn.displays import PredictiveBandDisplay
 from tests.displays.fits import classification, regression
 
@@ -54,6 +55,15 @@ def test_given_axes_are_drawn_on_or_divided():
     assert display.figure_ is figure and len(display.ax_) == 2
     with pytest.raises(ValueError, match="draws 2 panels; got 3 axes"):
         display.plot(plt.subplots(1, 3)[1])
+
+
+def test_a_model_of_a_table_is_asked_by_its_names():
+    pandas = pytest.importorskip("pandas")
+    X, y = regression(n_features=2)[1:]
+    table = pandas.DataFrame(X, columns=["depth", "age"])
+    model = LaplaceMLPRegressor((2,), n_restarts=1, tol=0.1, random_state=0).fit(table, y)
+    display = PredictiveBandDisplay.from_estimator(model, table, y, feature="age", n_points=5)
+    assert display.ax_.get_xlabel() == "age"
 
 
 def test_what_it_cannot_show_is_refused_in_a_sentence():

@@ -395,10 +395,10 @@ def test_a_hyperprior_says_nothing_of_precisions_that_are_given(kind):
 
 
 @EACH_KIND
-def test_relevance_is_the_prior_scale_of_every_input(kind):
+def test_relevance_is_the_size_of_every_inputs_weights(kind):
     model = climbed(kind, prior="ard")
-    assert model.relevance_.shape == (2,)
-    assert_allclose(model.relevance_, model.prior_precision_[:2] ** -0.5, rtol=1e-12)
+    W = model.mlp_.unpack(model.theta_)[0][0]  # (units, inputs)
+    assert_allclose(model.relevance_, [np.sqrt(np.mean(w**2)) for w in W.T], rtol=1e-12)
     assert model.prior_.names[:2] == ("input_0", "input_1")
     assert not hasattr(climbed(kind), "relevance_")
 
