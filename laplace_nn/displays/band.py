@@ -173,7 +173,10 @@ class PredictiveBandDisplay(Display):
                 self.scatters_.append(axes.scatter(self.X, self.y[:, k], **dots))
             axes.set(xlabel=self.feature_name, ylabel=self.target_names[k])
             axes.margins(x=0)
-        panels[0].legend(title=f"bands: ± {N_STD:g} standard deviations", fontsize="small")
+        # Above the panel: where the network does not know, a band may be anywhere inside it.
+        place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
+        title = f"bands: ± {N_STD:g} standard deviations"
+        panels[0].legend(title=title, fontsize="small", title_fontsize="small", **place)
         return self
 
     def _fill(self, axes: Any, k: int, std: np.ndarray, **style: Any) -> Any:

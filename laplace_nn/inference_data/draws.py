@@ -25,14 +25,16 @@ from laplace_nn.rows import RowBlocks
 
 __all__ = ["MODELS", "Draws", "free_part", "log_gaussian", "simulate"]
 
+BATCH = 20  # draws at a time, so that what they pass through stays small
+
 Outputs = Callable[[MLP, np.ndarray, np.ndarray, RowBlocks], np.ndarray]
 
 
 def _linearised(mlp: MLP, at: np.ndarray, theta: np.ndarray, block: RowBlocks) -> np.ndarray:
     """f(x, w*) + J(x) (w - w*) (PRML 5.171), (n, S, K)."""
     tape = mlp.forward(at, block.X)
-    moved = jacobian(mlp, at, tape).matvec(theta - at)  # (S, n, K)
-    return np.moveaxis(tape.outputs + moved, 0, 1)
+    moved = jacobian(mlp, at, tape).dense() @ (theta - at).T  # (n, K, S)
+    return np.moveaxis(tape.outputs[:, :, None] + moved, 2, 1)
 
 
 def _network(mlp: MLP, at: np.ndarray, theta: np.ndarray, block: RowBlocks) -> np.ndarray:
@@ -120,8 +122,8 @@ class Draws:
         Draws
             With densities in nats.
         """
-        theta, at = posterior.sample(n_samples, rng), posterior.theta_map
-        row_bytes = 16 * n_samples * max(mlp.layer_sizes)
+        theta, at = sample(posterior, n_samples, rng), posterior.theta_map
+        row_bytes = 8 * mlp.n_outputs * (mlp.n_params + 2 * n_samples)
         by_rows = rows.concatenate(lambda block: MODELS[model](mlp, at, theta, block), row_bytes)
         outputs = np.moveaxis(by_rows, 0, 1)
         nll = np.array([likelihood.nll(rows.targets, f) for f in outputs])  # (S, N)
@@ -130,6 +132,12 @@ class Draws:
         inner, free = free_part(posterior, theta)
         prior = np.array([inner.prior.log_density(w) for w in free])
         return cls(theta, outputs, fit, fit.sum(axis=1) + prior, log_gaussian(inner, free))
+
+
+def sample(posterior: GaussianPosterior, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws of the weights, a few at a time, (S, P)."""
+    sizes = (min(BATCH, n_samples - start) for start in range(0, n_samples, BATCH))
+    return np.concatenate([posterior.sample(size, rng) for size in sizes])
 
 
 def free_part(
@@ -162,7 +170,8 @@ def _squared_lengths(posterior: GaussianPosterior, D: np.ndarray) -> np.ndarray:
     """dᵀA d of every row d of D (S, P), (S,)."""
     root = np.sqrt(posterior.prior.precision)
     if isinstance(posterior, DensePosterior | KernelPosterior):
-        return posterior.regularised.squared_lengths(D)
+        batches = (D[start : start + BATCH] for start in range(0, len(D), BATCH))
+        return np.concatenate([posterior.regularised.squared_lengths(d) for d in batches])
     if isinstance(posterior, DiagonalPosterior):
         return (D * D) @ posterior.regularised.precision
     if isinstance(posterior, LowRankPosterior):
