@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "COLORS", "GREEN", "GREY", "LINES", "MARKERS", "VERMILLION", "Display"]
+__all__ = [
+    "BLUE",
+    "COLORS",
+    "GREEN",
+    "GREY",
+    "LINES",
+    "MARKERS",
+    "VERMILLION",
+    "Display",
+    "shortened",
+]
 
 # Okabe and Ito's colours, told apart by every eye; line styles and markers tell them apart in grey.
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#595959"
@@ -90,3 +100,8 @@ def _divided(ax: "Axes", n_rows: int, n_columns: int) -> np.ndarray:
         )
     ax.set_axis_off()
     return place.subgridspec(n_rows, n_columns).subplots(squeeze=False)
+
+
+def shortened(name: str, longest: int) -> str:
+    """A name of at most so many letters, the last one a mark where it was longer."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

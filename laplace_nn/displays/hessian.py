@@ -9,7 +9,6 @@ from laplace_nn.curvature.base import require
 from laplace_nn.displays.base import Display
 from laplace_nn.displays.checks import is_laplace
 from laplace_nn.estimators.names import make_curvature
-from laplace_nn.rows import RowBlocks
 
 __all__ = ["HessianDisplay"]
 
@@ -117,8 +116,7 @@ class HessianDisplay(Display):
                 f"the network {mlp.layer_sizes} has {mlp.n_params}: draw one with fewer hidden "
                 "units."
             )
-        inputs, targets = estimator._rows(X).X, estimator._inner_targets(np.asarray(y))
-        rows, likelihood = RowBlocks(inputs, targets), estimator.likelihood_
+        rows, likelihood = estimator._rows_with_targets(X, y, None), estimator.likelihood_
         H = make_curvature(curvature, mlp, estimator.theta_, likelihood, rows)
         require(H, {"dense"}, cls.__name__)
         return cls(

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from laplace_nn.displays.base import BLUE, Display
+from laplace_nn.displays.base import BLUE, Display, shortened
 from laplace_nn.displays.checks import feature_names, is_laplace
 
 __all__ = ["RelevanceDisplay"]
@@ -123,7 +123,11 @@ class RelevanceDisplay(Display):
         places = np.arange(len(order))
         bars = {"color": BLUE} | (bar_kwargs or {})
         self.bars_ = axes.barh(places, self.relevance[order], **bars)
-        axes.set_yticks(places, [_short(self.feature_names[i]) for i in order], fontsize="small")
+        axes.set_yticks(
+            places,
+            [shortened(self.feature_names[i], LONGEST_NAME) for i in order],
+            fontsize="small",
+        )
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)
@@ -142,7 +146,3 @@ class RelevanceDisplay(Display):
         if len(order) < len(self.relevance):
             text = f"the {len(order)} most relevant of {len(self.relevance)} inputs"
             axes.set_title(text, fontsize="small")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 
 from laplace_nn.curvature import GGN
 from laplace_nn.displays.base import BLUE, VERMILLION, Display
 from laplace_nn.displays.checks import is_laplace
-from laplace_nn.estimators.inputs import checked_weights
 from laplace_nn.evidence_spectrum import EvidenceSpectrum
-from laplace_nn.rows import RowBlocks
 
 __all__ = ["SpectrumDisplay"]
 
@@ -107,7 +104,7 @@ class SpectrumDisplay(Display):
             from zero.
         """
         is_laplace(estimator, cls)
-        rows = _rows(estimator, X, y, sample_weight)
+        rows = estimator._rows_with_targets(X, y, sample_weight)
         mlp, prior, likelihood = estimator.mlp_, estimator.prior_, estimator.likelihood_
         H = GGN(mlp, estimator.theta_, likelihood, rows)
         found = EvidenceSpectrum.from_curvature(estimator.theta_, H, prior, likelihood, rows)
@@ -188,14 +185,3 @@ class SpectrumDisplay(Display):
         n_zero = self.n_params - len(self.eigenvalues)
         text = f"γ = {self.n_effective_params:.1f} of P = {self.n_params} weights"
         return f"{text}; {n_zero} eigenvalues are zero to rounding, not drawn" if n_zero else text
-
-
-def _rows(estimator: Any, X: Any, y: Any, sample_weight: Any) -> RowBlocks:
-    """Rows that carry weight, as the network takes them."""
-    check_consistent_length(X, y, sample_weight)
-    inputs, targets = estimator._rows(X).X, estimator._inner_targets(np.asarray(y))
-    weights = checked_weights(sample_weight, inputs)
-    if weights is None:
-        return RowBlocks(inputs, targets)
-    kept = weights > 0.0
-    return RowBlocks(inputs[kept], targets[kept], weights[kept])

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import is_regressor
 
-from laplace_nn.displays.base import BLUE, COLORS, GREY, LINES, VERMILLION, Display
+from laplace_nn.displays.base import BLUE, COLORS, GREY, LINES, VERMILLION, Display, shortened
 from laplace_nn.displays.checks import is_laplace, names_of_targets
 from laplace_nn.estimators.names import make_prior, prior_of_start
 
@@ -257,7 +257,7 @@ class ReestimationDisplay(Display):
         self.precision_lines_.append(lines)
         axes.set_yscale("log")
         handles = [lines[trace.groups[group]] for group in labelled]
-        texts = [_short(trace.groups[group]) for group in labelled]
+        texts = [shortened(trace.groups[group], LONGEST_NAME) for group in labelled]
         if len(order) > len(labelled):
             handles.insert(MOST_LABELLED // 2, lines[trace.groups[order[len(order) // 2]]])
             texts.insert(MOST_LABELLED // 2, f"{len(order) - len(labelled)} between")
@@ -355,10 +355,6 @@ def _labelled(order: np.ndarray) -> list[int]:
 
 def _distinct(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "linestyle": LINES[index % len(LINES)]}
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _legend_beside(axes: Any, handles: list[Any], texts: list[str]) -> None:

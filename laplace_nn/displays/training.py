@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import expit
-from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.displays.base import Display
 from laplace_nn.displays.checks import feature_names, is_classifier
 from laplace_nn.displays.plane import (
     LEGEND,
-    class_codes,
     draw_probabilities,
     draw_probability_bar,
     draw_rows,
     finish,
     plane_grid,
 )
-from laplace_nn.estimators.inputs import checked_weights
 from laplace_nn.likelihoods import Bernoulli
 from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.rows import RowBlocks
@@ -158,19 +156,13 @@ class TrainingDisplay(Display):
         """
         check_is_fitted(classifier)
         _check_plane(classifier, cls)
-        names = feature_names(classifier, X)
-        inputs = validate_data(classifier, X, reset=False, dtype=np.float64)
-        labels = np.asarray(y).ravel()
-        check_consistent_length(inputs, labels)
-        targets = class_codes(classifier.classes_, labels)[:, None].astype(float)
-        rows = RowBlocks(
-            _standardised(classifier, inputs), targets, checked_weights(sample_weight, inputs)
-        )
+        names, inputs = feature_names(classifier, X), np.asarray(X, dtype=np.float64)
+        rows = classifier._rows_with_targets(X, y, sample_weight)
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
         thetas, energies = training_path(classifier, rows, rng)
         iterations = chosen_frames(energies, n_frames)
         x0, x1, points = plane_grid(inputs, (0, 1), n_points, margin)
-        grid = _standardised(classifier, points)
+        grid = classifier._standardised(points)
         logits = [classifier.mlp_.forward(thetas[t], grid).outputs for t in iterations]
         display = cls(
             x0=x0,
@@ -180,7 +172,7 @@ class TrainingDisplay(Display):
             energies=energies[iterations],
             classes=classifier.classes_,
             X=inputs,
-            y=labels,
+            y=np.ravel(y),
             feature_names=(names[0], names[1]),
         )
         return display.plot(ax, **kwargs)
@@ -334,10 +326,6 @@ def chosen_frames(energies: np.ndarray, n_frames: int) -> np.ndarray:
     settled = int(np.argmax(energies <= energies[-1] + SETTLED))
     spread = np.geomspace(1, settled + 1, n_frames - 1).round().astype(int) - 1
     return np.unique([*spread, len(energies) - 1])
-
-
-def _standardised(classifier: Any, X: np.ndarray) -> np.ndarray:
-    return (X - classifier.input_mean_) / classifier.input_scale_
 
 
 def _check_plane(classifier: Any, display: type) -> None:

@@ -149,7 +149,7 @@ class Sequential(BaseEstimator):
         if not hasattr(self, "theta_"):
             return self.fit(X, y, sample_weight)
         self._check_parameters()
-        self._learn(self._further_rows(X, y, sample_weight), full)
+        self._learn(self._rows_with_targets(X, y, sample_weight), full)
         return self
 
     def _learn(self, rows: RowBlocks, full: bool) -> None:
@@ -235,7 +235,7 @@ class Sequential(BaseEstimator):
             del self.diagnostics_  # of the first batch's fit
         self._warn_of_budgets(self.committee_[0])
 
-    def _further_rows(self, X: Any, y: Any, sample_weight: Any) -> RowBlocks:
+    def _rows_with_targets(self, X: Any, y: Any, sample_weight: Any) -> RowBlocks:
         """Validated rows that carry weight, in the units of the first batch."""
         numbers = {} if is_classifier(self) else {"multi_output": True, "y_numeric": True}
         X, y = validate_data(self, X, y, reset=False, dtype=np.float64, order="C", **numbers)

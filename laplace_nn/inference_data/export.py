@@ -141,7 +141,7 @@ def to_inference_data(
     """
     _check(estimator, n_samples, n_chains, member, model)
     chosen, weights = estimator.committee_[member], checked_weights(sample_weight, X)
-    rows = estimator._further_rows(X, y, sample_weight)
+    rows = estimator._rows_with_targets(X, y, sample_weight)
     kept = np.arange(rows.n_rows) if weights is None else np.flatnonzero(weights > 0.0)
     _check_rows(estimator, chosen, rows)
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
