@@ -23,12 +23,16 @@ from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
 
-__all__ = ["START_STRENGTHS", "Reestimation", "reestimate", "start_strength"]
+__all__ = ["CLASS_SHARES", "START_STRENGTHS", "Reestimation", "reestimate", "start_strength"]
 
 # What starts begin with, for standardised inputs and targets: a prior precision as a share of
 # the number of rows, and a noise precision. Most are strong: from above, the evidence is climbed
 # along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
 START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 10.0), (0.03, 3.0))
+# The shares where there is no noise to start from. A row of classes says a quarter at most of what
+# the same prior meets in a regression with noise precision 1, so that strong starts alone may all
+# end in straight boundaries, as on two moons; weak ones alone overfit small tables.
+CLASS_SHARES = (0.1, 0.3, 0.00075, 0.03)
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -66,9 +70,14 @@ class Reestimation:
         return replace(self, history=earlier.history + later)
 
 
-def start_strength(index: int, n_rows: float) -> tuple[float, float]:
-    """Prior and noise precision of the start number ``index``, in turn from `START_STRENGTHS`."""
+def start_strength(index: int, n_rows: float, has_noise: bool) -> tuple[float, float]:
+    """Prior and noise precision of the start number ``index``, in turn from `START_STRENGTHS`.
+
+    Without noise the prior's is in turn from `CLASS_SHARES`, and the noise precision is 1.
+    """
     share, noise_precision = START_STRENGTHS[index % len(START_STRENGTHS)]
+    if not has_noise:
+        share, noise_precision = CLASS_SHARES[index % len(CLASS_SHARES)], 1.0
     return float(np.clip(share * n_rows, *START_PRECISIONS)), noise_precision
 
 

@@ -18,7 +18,13 @@ from laplace_nn.evidence_surface import (
 from laplace_nn.likelihoods import Bernoulli, Gaussian
 from laplace_nn.network import MLP
 from laplace_nn.priors import ard, by_layer, single
-from laplace_nn.reestimation import START_PRECISIONS, START_STRENGTHS, reestimate, start_strength
+from laplace_nn.reestimation import (
+    CLASS_SHARES,
+    START_PRECISIONS,
+    START_STRENGTHS,
+    reestimate,
+    start_strength,
+)
 from laplace_nn.rows import RowBlocks
 from tests import reference
 
@@ -36,7 +42,7 @@ class Problem:
 
     def climb(self, start=0, seed=0, **settings):
         mlp = MLP(self.layer_sizes)
-        alpha, beta = start_strength(start, self.rows.total_weight)
+        alpha, beta = start_strength(start, self.rows.total_weight, True)
         theta = mlp.initialise(np.random.default_rng(seed))
         if self.twin_units:
             (W, b), (V, c) = mlp.unpack(theta)
@@ -298,7 +304,7 @@ def test_fixed_hyperparameters_are_evaluated_once():
     found = PROBLEMS["sine"].climb(start=1, fit_prior=False, fit_noise=False)
     assert found.converged
     assert [entry["event"] for entry in found.history] == ["fixed"]
-    alpha, beta = start_strength(1, 40)
+    alpha, beta = start_strength(1, 40, True)
     assert_array_equal(found.state.prior.precisions, [alpha, alpha])
     assert found.state.likelihood.scale == beta
     assert found.state.map.converged
@@ -307,7 +313,7 @@ def test_fixed_hyperparameters_are_evaluated_once():
 @pytest.mark.parametrize(("fit_prior", "fit_noise"), [(True, False), (False, True)])
 def test_one_kind_of_hyperparameter_moves_alone(fit_prior, fit_noise):
     found = PROBLEMS["sine"].climb(fit_prior=fit_prior, fit_noise=fit_noise)
-    alpha, beta = start_strength(0, 40)
+    alpha, beta = start_strength(0, 40, True)
     assert np.all((found.state.prior.precisions == alpha) != fit_prior)
     assert (found.state.likelihood.scale == beta) != fit_noise
     assert found.state.evidence.total > found.history[0]["log_marginal_likelihood"]
@@ -354,6 +360,8 @@ def test_twice_the_same_is_the_same_to_the_bit(name):
 def test_start_strengths_take_turns_and_follow_the_number_of_rows():
     for index in range(2 * len(START_STRENGTHS)):
         share, noise = START_STRENGTHS[index % len(START_STRENGTHS)]
-        assert_allclose(start_strength(index, 100), (100 * share, noise))
-        assert start_strength(index, 1) == (max(START_PRECISIONS[0], share), noise)
-        assert start_strength(index, 1e9) == (START_PRECISIONS[1], noise)
+        assert_allclose(start_strength(index, 100, True), (100 * share, noise))
+        assert start_strength(index, 1, True) == (max(START_PRECISIONS[0], share), noise)
+        assert start_strength(index, 1e9, True) == (START_PRECISIONS[1], noise)
+        share = CLASS_SHARES[index % len(CLASS_SHARES)]
+        assert_allclose(start_strength(index, 1000, False), (min(1000 * share, 100.0), 1.0))

@@ -93,10 +93,11 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         n_starts = self.n_restarts if mlp.n_layers > 1 else 1
         starts = []
         for index, sequence in enumerate(sequences[:n_starts]):
-            alpha, beta = start_strength(index, n_rows)
+            has_noise = isinstance(likelihood, Gaussian)
+            alpha, beta = start_strength(index, n_rows, has_noise)
             prior = self._make_prior(mlp, alpha, index)
-            noise = Gaussian(beta) if self._is_auto("noise_precision") else likelihood
-            start_likelihood = noise if isinstance(likelihood, Gaussian) else likelihood
+            found = has_noise and self._is_auto("noise_precision")
+            start_likelihood = Gaussian(beta) if found else likelihood
             theta = mlp.initialise(np.random.default_rng(sequence))
             starts.append(Start(theta, prior, start_likelihood, self._moving(prior)))
         return starts

@@ -1,0 +1,1 @@
+"""One folder a claim; see README.md."""
