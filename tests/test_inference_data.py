@@ -340,5 +340,5 @@ def test_the_guides_code_runs(tmp_path, monkeypatch):
     for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
         exec(block, found)
     assert (tmp_path / "pairs.png").stat().st_size > 0
-    assert set(found["table"].index) == {"2 units", "8 units"}
+    assert set(found["table"].index) == {"no units", "2 units"}
     assert_allclose(found["network"]["fit"].attrs["pareto_k"], 1.0, atol=0.2)
