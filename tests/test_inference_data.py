@@ -1,8 +1,6 @@
 """Draws for ArviZ: against the Gaussian, densities recomputed, and ArviZ at work."""
 
-import re
 from functools import cache
-from pathlib import Path
 
 import arviz as az
 import numpy as np
@@ -329,16 +327,3 @@ def test_noise_is_drawn_for_the_estimators_likelihoods_only():
 
     with pytest.raises(TypeError, match="got Poisson"):
         simulate(Poisson(), np.zeros((1, 1, 1)), np.random.default_rng(0))
-
-
-@FEW_DRAWS
-@ARVIZ_IS_BEHIND
-def test_the_guides_code_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    guide = (Path(__file__).parents[1] / "docs" / "arviz.md").read_text()
-    found = {}
-    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
-        exec(block, found)
-    assert (tmp_path / "pairs.png").stat().st_size > 0
-    assert set(found["table"].index) == {"no units", "2 units"}
-    assert_allclose(found["network"]["fit"].attrs["pareto_k"], 1.0, atol=0.2)
