@@ -235,11 +235,11 @@ def test_constant_targets():
 
 def test_more_weights_than_rows():
     X, y = sine_table(8)
-    weak = {"prior_precision": 1e-6, "noise_precision": 1e6}
+    weak = {"prior_precision": 1e-3, "noise_precision": 1e4}  # every row is fitted
     with pytest.warns(UntrustworthyFitWarning, match="next to nothing to tell noise from signal"):
         model = regressor(hidden_layer_sizes=(5,), **weak).fit(X, y)
     assert model.mlp_.n_params > 8
-    assert 0.0 <= model.n_effective_params_.sum() <= 8.0
+    assert 7.9 < model.n_effective_params_.sum() <= 8.0 + 1e-12
     assert np.all(np.isfinite(model.predict(X, return_std=True)))
 
 
