@@ -6,6 +6,7 @@ import numpy as np
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse.linalg import aslinearoperator, cg, eigsh
+from scipy.stats import multivariate_normal
 
 from laplace_nn.curvature import Curvature, PositivePart
 from laplace_nn.likelihoods import Likelihood
@@ -176,6 +177,10 @@ def _check_moments(posterior: GaussianPosterior, A: np.ndarray, J: LayerwiseJaco
     assert sign == 1.0
     assert_allclose(posterior.logdet_precision, logdet, rtol=RTOL)
     assert_allclose(posterior.variance(), np.diag(covariance), rtol=RTOL)
+    D = np.random.default_rng(5).normal(size=(3, len(A)))
+    assert_allclose(posterior.squared_lengths(D), np.einsum("sp,pq,sq->s", D, A, D), rtol=RTOL)
+    log_density = multivariate_normal(posterior.theta_map, covariance).logpdf(D)
+    assert_allclose(posterior.log_density(D), log_density, rtol=RTOL)
     prior = posterior.prior
     gamma = [
         np.sum(prior.groups == group) - alpha * np.diag(covariance)[prior.groups == group].sum()

@@ -312,13 +312,14 @@ GaussianPrior, default="auto"
             In the units of y.
         """
         check_is_fitted(self)
-        mixture = self._predictive(X)
+        mean, covariance = joint_moments(self._weights, *self._linearised(X))
+        spread = np.sqrt(np.einsum("nkk->nk", covariance))
         precisions = np.array([member.state.likelihood.scale for member in self.committee_])
-        noise = (self._weights @ (1.0 / precisions)) * self.target_scale_**2  # (K,)
-        network = np.sqrt(np.maximum(mixture.std() ** 2 - noise, 0.0))
-        parts = (mixture.mean(), network, np.broadcast_to(np.sqrt(noise), network.shape))
-        mean, network, noise_std = map(self._shaped, parts)
-        return mean, network, noise_std
+        noise = np.full_like(spread, np.sqrt(self._weights @ (1.0 / precisions)))
+        scale = self.target_scale_
+        parts = mean * scale + self.target_mean_, spread * scale, noise * scale
+        mean, network_std, noise_std = map(self._shaped, parts)
+        return mean, network_std, noise_std
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> np.ndarray:
         """Central predictive intervals, noise included.

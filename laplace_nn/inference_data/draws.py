@@ -4,26 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.special import expit
 
-from laplace_nn.curvature.kfac import join_layers
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
-from laplace_nn.linalg import cholesky
 from laplace_nn.network import MLP, jacobian
 from laplace_nn.posterior import (
-    DensePosterior,
-    DiagonalPosterior,
     GaussianPosterior,
-    KernelPosterior,
-    KroneckerPosterior,
-    LowRankPosterior,
     SubsetPosterior,
 )
-from laplace_nn.posterior.kronecker import LayerBasis
 from laplace_nn.rows import RowBlocks
 
-__all__ = ["MODELS", "Draws", "free_part", "log_gaussian", "simulate"]
+__all__ = ["MODELS", "Draws", "free_part", "simulate"]
 
 BATCH = 20  # draws at a time, so that what they pass through stays small
 
@@ -131,7 +122,9 @@ class Draws:
         fit = rows.weigh((normaliser - likelihood.scale * nll).T).T
         inner, free = free_part(posterior, theta)
         prior = np.array([inner.prior.log_density(w) for w in free])
-        return cls(theta, outputs, fit, fit.sum(axis=1) + prior, log_gaussian(inner, free))
+        batches = (theta[start : start + BATCH] for start in range(0, n_samples, BATCH))
+        log_gaussian = np.concatenate([posterior.log_density(some) for some in batches])
+        return cls(theta, outputs, fit, fit.sum(axis=1) + prior, log_gaussian)
 
 
 def sample(posterior: GaussianPosterior, n_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -147,52 +140,6 @@ def free_part(
     if isinstance(posterior, SubsetPosterior):
         return posterior.inner, theta[:, posterior.selected]
     return posterior, theta
-
-
-def log_gaussian(posterior: GaussianPosterior, theta: np.ndarray) -> np.ndarray:
-    """ln N(w | w*, A⁻¹) of every draw, (S,).
-
-    ½ ln det A - P/2 ln 2π - ½ (w - w*)ᵀ A (w - w*) (PRML 2.43).
-
-    Parameters
-    ----------
-    posterior : GaussianPosterior
-        Over all weights.
-    theta : ndarray of shape (S, P)
-        Weights.
-    """
-    lengths = _squared_lengths(posterior, theta - posterior.theta_map)
-    n_params = theta.shape[1]
-    return 0.5 * (posterior.logdet_precision - n_params * np.log(2.0 * np.pi) - lengths)
-
-
-def _squared_lengths(posterior: GaussianPosterior, D: np.ndarray) -> np.ndarray:
-    """dᵀA d of every row d of D (S, P), (S,)."""
-    root = np.sqrt(posterior.prior.precision)
-    if isinstance(posterior, DensePosterior | KernelPosterior):
-        batches = (D[start : start + BATCH] for start in range(0, len(D), BATCH))
-        return np.concatenate([posterior.regularised.squared_lengths(d) for d in batches])
-    if isinstance(posterior, DiagonalPosterior):
-        return (D * D) @ posterior.regularised.precision
-    if isinstance(posterior, LowRankPosterior):
-        white = D * root
-        inside = white @ posterior.vectors
-        return np.sum(white * white, axis=1) + (inside * inside) @ posterior.values
-    if isinstance(posterior, KroneckerPosterior):
-        held = posterior.regularised
-        layers = zip(held.layers, join_layers(held.mlp, D * root), strict=True)
-        return sum((_rotated(basis, X) for basis, X in layers), np.zeros(len(D)))
-    # Λ^½ A⁻¹ Λ^½ = L Lᵀ, and dᵀA d = ‖L⁻¹ Λ^½ d‖².
-    covariance = root[:, None] * posterior.solve(np.diag(root))
-    factor = cholesky(0.5 * (covariance + covariance.T), "The whitened covariance")
-    half = solve_triangular(factor, (D * root).T, lower=True, check_finite=False)
-    return np.einsum("ps,ps->s", half, half)
-
-
-def _rotated(basis: LayerBasis, X: np.ndarray) -> np.ndarray:
-    """Σ (1 + s) (Uᵀ X V)² of a layer's whitened weights X (S, n_out, n_in + 1), (S,)."""
-    turned = basis.units.T @ X @ basis.inputs
-    return np.einsum("sij,ij->s", turned * turned, 1.0 + basis.strengths)
 
 
 def simulate(likelihood: Likelihood, outputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from laplace_nn.curvature.base import Curvature, PositivePart
 from laplace_nn.curvature.regularised import FunctionSpace, Regularised, WeightSpace
+from laplace_nn.linalg import cholesky
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
@@ -109,6 +111,25 @@ class GaussianPosterior(ABC):
     def sample(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
         """Draws of the weights, (n_samples, P)."""
 
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,).
+
+        Λ^½ A⁻¹ Λ^½ = L Lᵀ, and dᵀA d = ‖L⁻¹ Λ^½ d‖²: P³, where the form at hand gives no less.
+        """
+        root = np.sqrt(self.prior.precision)
+        covariance = root[:, None] * self.solve(np.diag(root))
+        factor = cholesky(0.5 * (covariance + covariance.T), "The whitened covariance")
+        half = solve_triangular(factor, (D * root).T, lower=True, check_finite=False)
+        return np.einsum("ps,ps->s", half, half)
+
+    def log_density(self, theta: np.ndarray) -> np.ndarray:
+        """ln N(w | w_MAP, A⁻¹) of every row of theta (S, P), (S,).
+
+        ½ ln det A - P/2 ln 2π - ½ (w - w_MAP)ᵀ A (w - w_MAP) (PRML 2.43), over the free weights.
+        """
+        lengths = self.squared_lengths(theta - self.theta_map)
+        return 0.5 * (self.logdet_precision - self.n_free * np.log(2.0 * np.pi) - lengths)
+
 
 class RegularisedPosterior(GaussianPosterior):
     """A posterior that holds A in one factored form, ``regularised``, and asks it."""
@@ -142,6 +163,10 @@ class RegularisedPosterior(GaussianPosterior):
     def n_effective_params(self) -> np.ndarray:
         """γ_g of every prior group, (G,)."""
         return self.regularised.n_effective_params()
+
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,)."""
+        return self.regularised.squared_lengths(D)
 
 
 def fully_held(posterior: GaussianPosterior, user: str) -> Regularised:

@@ -67,6 +67,10 @@ class DiagonalPrecision:
         """A⁻¹ V for V (P,) or (P, S)."""
         return (V.T / self.precision).T
 
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,)."""
+        return (D * D) @ self.precision
+
     def n_effective_params(self) -> np.ndarray:
         """γ_g = Σ_{i∈g} scale·h_i / a_i, (G,)."""
         share = self.scale * self.diagonal_curvature / self.precision

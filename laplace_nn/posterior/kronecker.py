@@ -44,6 +44,11 @@ class LayerBasis:
         whitened = self.units**2 @ (1.0 / (1.0 + self.strengths)) @ (self.inputs**2).T
         return whitened * self.root**2
 
+    def squared_lengths(self, X: np.ndarray) -> np.ndarray:
+        """Σ (1 + s) (Uᵀ X V)² of whitened weights X (S, n_out, n_in + 1), (S,)."""
+        turned = self.units.T @ X @ self.inputs
+        return np.einsum("sij,ij->s", turned * turned, 1.0 + self.strengths)
+
     def rotate(self, S: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Signals S U (n, K, n_out) and inputs (z, 1) D^-½ V (n, n_in + 1)."""
         inputs = (z * self.root[:-1]) @ self.inputs[:-1] + self.root[-1] * self.inputs[-1]
@@ -142,6 +147,12 @@ class KroneckerPrecision:
     def variance(self) -> np.ndarray:
         """diag A⁻¹, (P,)."""
         return split_layers(self.mlp, [basis.variance() for basis in self.layers])
+
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,)."""
+        white = join_layers(self.mlp, D * np.sqrt(self.prior.precision))
+        pairs = zip(self.layers, white, strict=True)
+        return sum((basis.squared_lengths(X) for basis, X in pairs), np.zeros(len(D)))
 
     def n_effective_params(self) -> np.ndarray:
         """γ_g = Σ_{i∈g} (1 - λ_i (A⁻¹)_ii), (G,)."""

@@ -150,6 +150,12 @@ class LowRankPosterior(GaussianPosterior):
         determined = self.vectors**2 @ self._shrinkage
         return np.bincount(prior.groups, weights=determined, minlength=prior.n_groups)
 
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d of every row d of D (S, P), (S,)."""
+        white = D * np.sqrt(self.prior.precision)
+        inside = white @ self.vectors
+        return np.sum(white * white, axis=1) + (inside * inside) @ self.values
+
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J A⁻¹ Jᵀ: (n, K, K), or (n·K, n·K) where joint."""
         variances = 1.0 / self.prior.precision

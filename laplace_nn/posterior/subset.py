@@ -181,6 +181,10 @@ class SubsetPosterior(GaussianPosterior):
         result[np.unique(self.prior.groups[self.selected])] = self.inner.n_effective_params()
         return result
 
+    def squared_lengths(self, D: np.ndarray) -> np.ndarray:
+        """dᵀA d over the free weights of every row d of D (S, P), (S,)."""
+        return self.inner.squared_lengths(D[:, self.selected])
+
     def functional_covariance(self, jacobian: LayerwiseJacobian, joint: bool = False) -> np.ndarray:
         """J_s A_ss⁻¹ J_sᵀ: (n, K, K), or (n·K, n·K) where joint."""
         columns = cast(LayerwiseJacobian, SelectedColumns(jacobian, self.selected))
