@@ -29,9 +29,9 @@ __all__ = ["CLASS_SHARES", "START_STRENGTHS", "Reestimation", "reestimate", "sta
 # the number of rows, and a noise precision. Most are strong: from above, the evidence is climbed
 # along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
 START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 10.0), (0.03, 3.0))
-# The shares where there is no noise to start from. A row of classes says a quarter at most of what
-# the same prior meets in a regression with noise precision 1, so that strong starts alone may all
-# end in straight boundaries, as on two moons; weak ones alone overfit small tables.
+# The shares for classes. Their rows have at most a quarter of the curvature of a regression's with
+# noise precision 1, so that these starts are the stronger: three like the above may all end in
+# straight boundaries, as on two moons, and weak ones alone overfit small tables.
 CLASS_SHARES = (0.1, 0.3, 0.00075, 0.03)
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network

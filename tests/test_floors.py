@@ -82,7 +82,7 @@ SIDEWAYS = {
     "units": {"posterior"},
     "diagnostics": {"posterior", "leave_one_out", "importance", "units"},
     "model_selection": {"estimators", "displays"},
-    "displays": {"estimators"},
+    "displays": {"estimators", "inference_data"},
     "inference_data": {"estimators"},
     "demo": {"estimators", "displays", "inference_data", "tables"},
     "report": {"estimators", "displays", "tables"},

@@ -7,14 +7,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.displays.base import BLUE, VERMILLION, Display
-from laplace_nn.displays.checks import (
-    as_fitted,
-    feature_index,
-    feature_names,
-    is_regressor,
-    names_of_targets,
-    wide_grid,
-)
+from laplace_nn.displays.checks import as_fitted, feature_index, is_regressor, wide_grid
+from laplace_nn.estimators.labels import feature_names, names_of_targets
 
 __all__ = ["PredictiveBandDisplay"]
 

@@ -5,6 +5,7 @@ draws; `plot` draws once more, on a new figure or on given axes, and returns the
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -58,8 +59,17 @@ class Display(ABC):
         self.ax_ = self._panels(ax, 1, 1, **figure_options)[0, 0]
         return self.ax_
 
-    def _panels(self, ax: Any, n_rows: int, n_columns: int, **figure_options: Any) -> np.ndarray:
-        """Axes (n_rows, n_columns): a new figure's, those given, or given ones divided.
+    def _panels(
+        self,
+        ax: Any,
+        n_rows: int,
+        n_columns: int,
+        height_ratios: Sequence[float] | None = None,
+        **figure_options: Any,
+    ) -> np.ndarray:
+        """Axes (n_rows, n_columns): a new figure's, those given, or a given one divided.
+
+        The ratios hold where the rows are made here, the other options for a new figure only.
 
         Raises
         ------
@@ -67,11 +77,12 @@ class Display(ABC):
             If another number of axes is given.
         """
         if ax is None:
-            panels = _new_panels(n_rows, n_columns, **figure_options)
+            panels = _new_panels(n_rows, n_columns, height_ratios=height_ratios, **figure_options)
         elif np.size(ax) == n_rows * n_columns:
             panels = np.array(ax, dtype=object).reshape(n_rows, n_columns)
         elif np.size(ax) == 1:
-            panels = _divided(np.ravel(np.array(ax, dtype=object))[0], n_rows, n_columns)
+            one = np.ravel(np.array(ax, dtype=object))[0]
+            panels = _divided(one, n_rows, n_columns, height_ratios)
         else:
             raise ValueError(
                 f"{type(self).__name__} draws {n_rows * n_columns} panels; got {np.size(ax)} axes: "
@@ -90,7 +101,9 @@ def _new_panels(n_rows: int, n_columns: int, **options: Any) -> np.ndarray:
     return plt.subplots(n_rows, n_columns, squeeze=False, **settings)[1]
 
 
-def _divided(ax: "Axes", n_rows: int, n_columns: int) -> np.ndarray:
+def _divided(
+    ax: "Axes", n_rows: int, n_columns: int, height_ratios: Sequence[float] | None
+) -> np.ndarray:
     """Axes in the place of one, which is switched off."""
     place = ax.get_subplotspec()
     if place is None:
@@ -99,7 +112,8 @@ def _divided(ax: "Axes", n_rows: int, n_columns: int) -> np.ndarray:
             f"{n_rows * n_columns} panels: pass as many axes, or none for a new figure."
         )
     ax.set_axis_off()
-    return place.subgridspec(n_rows, n_columns).subplots(squeeze=False)
+    grid = place.subgridspec(n_rows, n_columns, height_ratios=height_ratios)
+    return grid.subplots(squeeze=False)
 
 
 def shortened(name: str, longest: int) -> str:

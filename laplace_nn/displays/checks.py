@@ -12,11 +12,9 @@ from laplace_nn.estimators.base import BaseLaplaceMLP
 __all__ = [
     "as_fitted",
     "feature_index",
-    "feature_names",
     "is_classifier",
     "is_laplace",
     "is_regressor",
-    "names_of_targets",
     "observed_targets",
     "wide_grid",
 ]
@@ -70,14 +68,6 @@ def is_laplace(estimator: Any, display: type) -> None:
             f"{type(estimator).__name__}: {remedy}."
         )
     check_is_fitted(estimator)
-
-
-def feature_names(estimator: Any, X: Any = None) -> list[str]:
-    """Names of the inputs: the training table's, the given table's, or x0, x1, ..."""
-    for names in (getattr(estimator, "feature_names_in_", None), getattr(X, "columns", None)):
-        if names is not None:
-            return [str(name) for name in names]
-    return [f"x{index}" for index in range(estimator.n_features_in_)]
 
 
 def as_fitted(estimator: Any, points: np.ndarray) -> Any:
@@ -139,8 +129,3 @@ def observed_targets(y: Any, shape: tuple[int, int]) -> np.ndarray:
             "rows out."
         )
     return targets
-
-
-def names_of_targets(n_targets: int) -> tuple[str, ...]:
-    """What targets are called: y, or y0, y1, ... where there are several."""
-    return ("y",) if n_targets == 1 else tuple(f"y{k}" for k in range(n_targets))

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.stats import binom
 
 from laplace_nn.displays.base import COLORS, GREY, LINES, Display
-from laplace_nn.displays.checks import is_laplace, is_regressor, names_of_targets, observed_targets
+from laplace_nn.displays.checks import is_laplace, is_regressor, observed_targets
+from laplace_nn.estimators.labels import names_of_targets
 
 __all__ = ["CoverageDisplay"]
 

@@ -9,7 +9,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from laplace_nn.displays.base import COLORS, Display
-from laplace_nn.displays.checks import as_fitted, feature_index, feature_names, is_classifier
+from laplace_nn.displays.checks import as_fitted, feature_index, is_classifier
 from laplace_nn.displays.plane import (
     LEGEND,
     draw_lines,
@@ -19,6 +19,7 @@ from laplace_nn.displays.plane import (
     finish,
     plane_grid,
 )
+from laplace_nn.estimators.labels import feature_names
 
 __all__ = ["DecisionBoundaryDisplay"]
 

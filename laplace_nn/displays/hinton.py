@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from laplace_nn.displays.base import Display
-from laplace_nn.displays.checks import feature_names, is_laplace, names_of_targets
+from laplace_nn.displays.checks import is_laplace
+from laplace_nn.estimators.labels import feature_names, output_names
 
 __all__ = ["HintonDisplay"]
 
@@ -138,11 +139,8 @@ class HintonDisplay(Display):
             This one.
         """
         size = _size(self.weights, self.column_names)
-        panels = self._panels(ax, len(self.weights), 1, figsize=size)[:, 0]
-        if np.size(ax) == 1 and len(panels) > 1:  # the rows of the grid are this display's own
-            panels[0].get_gridspec().set_height_ratios([len(table) for table in self.weights])
-            for axes in panels:
-                axes.set_subplotspec(axes.get_subplotspec())  # moves them there
+        heights = [len(table) for table in self.weights]
+        panels = self._panels(ax, len(heights), 1, height_ratios=heights, figsize=size)[:, 0]
         largest = max(size.max() for size in self.sizes) or 1.0
         self.squares_ = []
         for layer, axes in enumerate(panels):
@@ -189,10 +187,8 @@ def _names(estimator: Any) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str
 
 
 def _output_names(estimator: Any) -> tuple[str, ...]:
-    if not is_classifier(estimator):
-        return names_of_targets(estimator.mlp_.n_outputs)
-    classes = estimator.classes_[-estimator.mlp_.n_outputs :]
-    return tuple(f"logit of {label}" for label in classes)
+    names = output_names(estimator)
+    return tuple(f"logit of {name}" if is_classifier(estimator) else name for name in names)
 
 
 def _size(

@@ -8,11 +8,13 @@ from typing import Any, Self
 import numpy as np
 from scipy.stats import chi2, norm
 from sklearn.base import is_classifier
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.displays.base import BLUE, VERMILLION, Display
-from laplace_nn.displays.checks import feature_names
+from laplace_nn.estimators.committee import one_of
+from laplace_nn.estimators.inputs import seed_from
+from laplace_nn.estimators.labels import feature_names, output_names
+from laplace_nn.inference_data.loo import is_old
 from laplace_nn.network import MLP
 from laplace_nn.posterior import GaussianPosterior
 
@@ -123,22 +125,16 @@ class PosteriorPairsDisplay(Display):
             If there is no such weight or member, or too few or too many weights.
         """
         check_is_fitted(estimator)
-        n_members = len(estimator.committee_)
-        if not isinstance(member, int | np.integer) or member not in range(n_members):
-            raise ValueError(
-                f"member must be one of the committee's {n_members} modes, 0 to {n_members - 1}; "
-                f"got {member!r}."
-            )
-        posterior = estimator.committee_[member].posterior
+        posterior = one_of(estimator.committee_, member).posterior
         labels = _labels(estimator.mlp_, feature_names(estimator, X), _outputs(estimator, y))
         free = np.flatnonzero(posterior.variance() > 0.0)
         shown = _surest(posterior, free) if parameters is None else _places(parameters, labels)
         _check(shown, free, labels)
         unit = np.zeros((len(labels), len(shown)))
         unit[shown, np.arange(len(shown))] = 1.0
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        rng = np.random.default_rng(seed_from(random_state))
         display = cls(
-            draws=posterior.sample(n_samples, np.random.default_rng(seed))[:, shown],
+            draws=posterior.sample(n_samples, rng)[:, shown],
             mean=posterior.theta_map[shown],
             covariance=posterior.solve(unit)[shown],
             labels=tuple(labels[place] for place in shown),
@@ -168,7 +164,7 @@ class PosteriorPairsDisplay(Display):
         """
         import arviz
 
-        old = int(arviz.__version__.split(".")[0]) < 1
+        old = is_old(arviz)
         look = {"color": BLUE, "alpha": 0.35, "marker": "."} | (scatter_kwargs or {})
         panels = self._on_axes(arviz, ax, look) if old else self._on_own(arviz, ax, look)
         self.ax_, self.figure_ = panels, panels[0, 0].figure
@@ -282,13 +278,9 @@ def _labels(mlp: MLP, inputs: list[str], outputs: list[str]) -> list[str]:
 
 
 def _outputs(estimator: Any, y: Any) -> list[str]:
-    """Names of the outputs: "class cat" (of two, the second), columns of y, or y, y0, ..."""
-    n_outputs = estimator.mlp_.n_outputs
-    if is_classifier(estimator):
-        return [f"class {label}" for label in estimator.classes_[-n_outputs:]]
-    if getattr(y, "columns", None) is not None:
-        return [str(name) for name in y.columns]
-    return ["y"] if n_outputs == 1 else [f"y{index}" for index in range(n_outputs)]
+    """Names of the outputs: "class cat" of a classifier's."""
+    names = output_names(estimator, y)
+    return [f"class {name}" for name in names] if is_classifier(estimator) else names
 
 
 def _surest(posterior: GaussianPosterior, free: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.displays.base import BLUE, GREY, VERMILLION, Display
-from laplace_nn.displays.checks import is_regressor, names_of_targets, observed_targets
+from laplace_nn.displays.checks import is_regressor, observed_targets
+from laplace_nn.estimators.labels import names_of_targets
 
 __all__ = ["PredictionErrorDisplay"]
 

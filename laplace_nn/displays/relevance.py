@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 
 from laplace_nn.displays.base import BLUE, Display, shortened
-from laplace_nn.displays.checks import feature_names, is_laplace
+from laplace_nn.displays.checks import is_laplace
+from laplace_nn.estimators.labels import feature_names
 
 __all__ = ["RelevanceDisplay"]
 

@@ -282,11 +282,8 @@ class ReliabilityDisplay(Display):
         ReliabilityDisplay
             This one.
         """
-        top, bottom = self._panels(ax, 2, 1, figsize=(4.8, 5.0))[:, 0]
-        if np.size(ax) == 1:  # the rows of the grid are this display's own
-            top.get_gridspec().set_height_ratios((3.5, 1.0))
-            for axes in (top, bottom):
-                axes.set_subplotspec(axes.get_subplotspec())  # moves them there
+        panels = self._panels(ax, 2, 1, height_ratios=(3.5, 1.0), figsize=(4.8, 5.0))
+        top, bottom = panels[:, 0]
         low = 0.0 if len(self.classes) == 2 else 1.0 / len(self.classes)
         self.lines_: list[Any] = []
         self.bars_: list[Any] = []

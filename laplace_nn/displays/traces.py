@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import is_regressor
 
 from laplace_nn.displays.base import BLUE, COLORS, GREY, LINES, VERMILLION, Display, shortened
-from laplace_nn.displays.checks import is_laplace, names_of_targets
+from laplace_nn.displays.checks import is_laplace
+from laplace_nn.estimators.labels import names_of_targets
 from laplace_nn.estimators.names import make_prior, prior_of_start
 
 __all__ = ["ReestimationDisplay", "Trace"]

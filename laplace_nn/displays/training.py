@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import expit
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.displays.base import Display
-from laplace_nn.displays.checks import feature_names, is_classifier
+from laplace_nn.displays.checks import is_classifier
 from laplace_nn.displays.plane import (
     LEGEND,
     draw_probabilities,
@@ -19,6 +18,8 @@ from laplace_nn.displays.plane import (
     finish,
     plane_grid,
 )
+from laplace_nn.estimators.inputs import seed_from
+from laplace_nn.estimators.labels import feature_names
 from laplace_nn.likelihoods import Bernoulli
 from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.rows import RowBlocks
@@ -158,7 +159,7 @@ class TrainingDisplay(Display):
         _check_plane(classifier, cls)
         names, inputs = feature_names(classifier, X), np.asarray(X, dtype=np.float64)
         rows = classifier._rows_with_targets(X, y, sample_weight)
-        rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(seed_from(random_state))
         thetas, energies = training_path(classifier, rows, rng)
         iterations = chosen_frames(energies, n_frames)
         x0, x1, points = plane_grid(inputs, (0, 1), n_points, margin)

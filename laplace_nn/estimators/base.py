@@ -9,12 +9,11 @@ from joblib import Parallel, delayed
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
 from laplace_nn.estimators.committee import Member, elect
-from laplace_nn.estimators.inputs import mean_and_scale
+from laplace_nn.estimators.inputs import mean_and_scale, seed_from
 from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import (
     check_parameters,
@@ -84,8 +83,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
 
     def _starts(self, mlp: MLP, likelihood: Likelihood, n_rows: float) -> list[Start]:
         """The starts: random weights, strengths in turn; the last fit first if warm."""
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        sequences = np.random.SeedSequence(seed).spawn(self.n_restarts)
+        sequences = np.random.SeedSequence(seed_from(self.random_state)).spawn(self.n_restarts)
         warm = self._warm_start(mlp, likelihood)
         if warm is not None:
             return [warm]

@@ -1,6 +1,6 @@
 """The modes that a fit keeps, and how much each of them is listened to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from laplace_nn.mixture import evidence_weights, stacking_weights
 from laplace_nn.posterior import GaussianPosterior
 from laplace_nn.priors import GaussianPrior
 
-__all__ = ["WEIGHTS", "Member", "elect"]
+__all__ = ["WEIGHTS", "Member", "elect", "one_of"]
 
 NEGLIGIBLE = 1e-3  # weight below which a mode is not worth its predictions
 EQUAL_SHARE = 0.25  # of the weight, whatever stacking says: leave-one-out flatters overfitting
@@ -62,6 +62,22 @@ class Member:
     def theta(self) -> np.ndarray:
         """The mode's weights, (P,)."""
         return self.state.map.theta
+
+
+def one_of(committee: Sequence[Member], number: int) -> Member:
+    """The mode of a number, the best being 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no such mode.
+    """
+    if not isinstance(number, int | np.integer) or number not in range(len(committee)):
+        raise ValueError(
+            f"member must be the number of one of the committee's {len(committee)} modes, 0 (the "
+            f"best) to {len(committee) - 1}; got {number!r}."
+        )
+    return committee[number]
 
 
 def _equal(members: list[Member], sample_weight: np.ndarray | None) -> np.ndarray:

@@ -3,9 +3,15 @@
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = ["checked_weights", "distinct_rows", "mean_and_scale"]
+__all__ = ["checked_weights", "distinct_rows", "mean_and_scale", "seed_from"]
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed for NumPy's generators from what scikit-learn calls a random state."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def mean_and_scale(

@@ -1,16 +1,16 @@
 """From a fitted estimator to ArviZ's InferenceData or DataTree."""
 
-import sys
 import warnings
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from laplace_nn.estimators.base import BaseLaplaceMLP
-from laplace_nn.estimators.committee import Member
-from laplace_nn.estimators.inputs import checked_weights
+from laplace_nn.estimators.committee import Member, one_of
+from laplace_nn.estimators.inputs import checked_weights, seed_from
+from laplace_nn.estimators.labels import feature_names, output_names
 from laplace_nn.estimators.sequential import SequentialMember
 from laplace_nn.evidence import log_likelihood
 from laplace_nn.importance import pareto_k
@@ -18,8 +18,6 @@ from laplace_nn.inference_data.draws import MODELS, Draws, free_part, simulate
 from laplace_nn.inference_data.loo import is_old
 from laplace_nn.inference_data.names import (
     dimensions,
-    input_names,
-    output_names,
     variables,
     weight_labels,
 )
@@ -139,13 +137,12 @@ def to_inference_data(
     >>> data["posterior"]["weights_0"].dims
     ('chain', 'draw', 'hidden_0', 'input')
     """
-    _check(estimator, n_samples, n_chains, member, model)
-    chosen, weights = estimator.committee_[member], checked_weights(sample_weight, X)
+    _check(estimator, n_samples, n_chains, model)
+    chosen, weights = one_of(estimator.committee_, member), checked_weights(sample_weight, X)
     rows = estimator._rows_with_targets(X, y, sample_weight)
     kept = np.arange(rows.n_rows) if weights is None else np.flatnonzero(weights > 0.0)
     _check_rows(estimator, chosen, rows)
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_from(random_state))
     per_row = estimator._log_jacobian(rows) / rows.total_weight
     likelihood, mlp = chosen.state.likelihood, estimator.mlp_
     draws = Draws.of(model, mlp, chosen.posterior, likelihood, rows, n_samples, rng, per_row)
@@ -158,7 +155,7 @@ def to_inference_data(
     return _assembled(groups, coords, _attributes(estimator, member, model, draws))
 
 
-def _check(estimator: Any, n_samples: int, n_chains: int, member: int, model: str) -> None:
+def _check(estimator: Any, n_samples: int, n_chains: int, model: str) -> None:
     """Refuse what cannot be exported, one sentence each."""
     if not isinstance(estimator, BaseLaplaceMLP):
         raise TypeError(
@@ -173,12 +170,6 @@ def _check(estimator: Any, n_samples: int, n_chains: int, member: int, model: st
         raise ValueError(
             f"n_samples must be a multiple of n_chains = {n_chains}, which are equally long; got "
             f"{n_samples}."
-        )
-    n_members = len(estimator.committee_)
-    if not isinstance(member, int | np.integer) or member not in range(n_members):
-        raise ValueError(
-            f"member must be the number of one of the committee's {n_members} modes, 0 (the best) "
-            f"to {n_members - 1}; got {member!r}."
         )
     if model not in MODELS:
         raise ValueError(f"model must be one of {', '.join(map(repr, MODELS))}; got {model!r}.")
@@ -210,7 +201,7 @@ def _coordinates(
     coords["obs"] = kept.tolist()
     for name, size in zip(dimensions(mlp), mlp.layer_sizes, strict=True):
         coords[name] = list(range(size))
-    coords["input"], coords["output"] = input_names(estimator), output_names(estimator, y)
+    coords["input"], coords["output"] = feature_names(estimator), output_names(estimator, y)
     coords["group"] = list(member.prior.names)
     if hasattr(estimator, "classes_"):
         coords["class"] = [str(label) for label in estimator.classes_]
@@ -342,9 +333,8 @@ def _assembled(
     import arviz as az
     import xarray as xr
 
-    # The package itself stands above this floor, and has been imported before it.
-    version = sys.modules["laplace_nn"].__version__
-    library = {"inference_library": "laplace_nn", "inference_library_version": version}
+    library = {"inference_library": "laplace_nn"}
+    library["inference_library_version"] = version("laplace-nn")
     datasets: dict[str, Any] = {}
     for name, group in groups.items():
         used = {dim for dims, _ in group.values() for dim in dims}

@@ -1,39 +1,12 @@
-"""What the weights of a network, its inputs and its outputs are called."""
+"""What the weights of a network are called."""
 
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from laplace_nn.network import MLP
 
-__all__ = ["dimensions", "input_names", "output_names", "variables", "weight_labels"]
-
-
-def input_names(estimator: Any) -> list[str]:
-    """Names of the inputs: the training table's, or x0, x1, ..."""
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is not None:
-        return [str(name) for name in names]
-    return [f"x{index}" for index in range(estimator.n_features_in_)]
-
-
-def output_names(estimator: Any, y: Any) -> list[str]:
-    """Names of the network's outputs.
-
-    The classes, of two the second, whose log odds the one output is; or the columns of y, or its
-    name, or y, or y0, y1, ...
-    """
-    n_outputs = estimator.mlp_.n_outputs
-    if is_classifier(estimator):
-        return [str(label) for label in estimator.classes_[-n_outputs:]]
-    columns = getattr(y, "columns", None)
-    if columns is not None:
-        return [str(name) for name in columns]
-    if n_outputs == 1:
-        name = getattr(y, "name", None)
-        return ["y" if name is None else str(name)]
-    return [f"y{index}" for index in range(n_outputs)]
+__all__ = ["dimensions", "variables", "weight_labels"]
 
 
 def dimensions(mlp: MLP) -> list[str]:
