@@ -9,13 +9,11 @@ from collections.abc import Callable
 import numpy as np
 
 from laplace_nn.descent import ENOUGH_GRADIENT
-from laplace_nn.evidence_surface import EvidenceSurface, State
+from laplace_nn.evidence_surface import LONGEST_STEP, EvidenceSurface, State
 from laplace_nn.linalg import NotPositiveDefiniteError
 
 __all__ = ["OUT_OF_CYCLES", "Ascent"]
 
-LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
-LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
 SHORTENING = 0.25  # of a step that lowered the evidence
 MAX_SHORTENINGS = 1
 # The gradient polishes: it may move each hyperparameter so far from where MacKay's updates end.
@@ -197,23 +195,12 @@ class Ascent:
     def _proposal(self) -> np.ndarray:
         """Hyperparameters a bounded step away from the best ones."""
         if self.secants is None:
-            return self._along_mackay()
+            return self.surface.along_mackay(self.best)
         step = self.secants.step(self.surface, self.best)
         longest = np.max(np.abs(step), initial=LONGEST_STEP)
         target = self.best.log_hyperparameters + LONGEST_STEP / longest * step
         near = np.clip(target, self.mackays_end - FARTHEST, self.mackays_end + FARTHEST)
         return self.surface.bounded(near)
-
-    def _along_mackay(self) -> np.ndarray:
-        """MacKay's update, or a part of it."""
-        old = self.best.log_hyperparameters
-        full = self.surface.mackay(self.best) - old
-        pruned = np.append(self.surface.without_effect(self.best), False)
-        # Shortened as a whole: a precision that is nearly right must not run ahead of the others.
-        longest = np.max(np.abs(full[~pruned]), initial=LONGEST_STEP)
-        share = max(LONGEST_STEP / longest, LEAST_SHARE)
-        step = np.clip(share * full, -LONGEST_STEP, LONGEST_STEP)
-        return self.surface.bounded(old + np.where(pruned, full, step))
 
 
 class Secants:

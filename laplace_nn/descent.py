@@ -188,6 +188,8 @@ class Descent:
         Converged where max |∇E| ≤ tol·max(1, |E|).
     callback : callable, optional
         Called with the weights after every step.
+    enough : float, default=1e-9
+        Of max(1, |E|): what max |∇E| goes on to, below the tolerance, while steps still pay.
     """
 
     def __init__(
@@ -196,8 +198,10 @@ class Descent:
         theta: np.ndarray,
         tol: float,
         callback: Callback | None = None,
+        enough: float = ENOUGH_GRADIENT,
     ) -> None:
         self.objective, self.tol, self.callback = objective, tol, callback
+        self.enough = enough
         self.point = Point.at(objective, theta)
         self.floor = DAMPING_FLOOR * float(objective.prior.precisions.min())
         self.projection = Projection(objective) if Projection.applies(objective) else None
@@ -234,7 +238,7 @@ class Descent:
 
     def _finished(self) -> bool:
         """At 1e-9, or at the tolerance where two steps in a row no longer helped much."""
-        if self.point.max_gradient <= ENOUGH_GRADIENT * self.point.size:
+        if self.point.max_gradient <= self.enough * self.point.size:
             return True
         return self.near and self.stalled >= 2
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from laplace_nn.curvature import GGN, Anchor, Anchored
+from laplace_nn.descent import ENOUGH_GRADIENT
 from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
 from laplace_nn.hyperpriors import Hyperprior
 from laplace_nn.likelihoods import Gaussian, Likelihood
@@ -23,6 +24,7 @@ from laplace_nn.selection import Held, Selection
 from laplace_nn.training import MAPResult, find_map
 
 __all__ = [
+    "LONGEST_STEP",
     "MAX_NOISE_PRECISION",
     "MAX_PRECISION",
     "MIN_PRECISION",
@@ -35,6 +37,9 @@ MAX_PRECISION = 1e8  # of a prior group, which is then called pruned
 MIN_PRECISION = 1e-6  # of a prior group: a standard deviation of 1000 for its weights
 MAX_NOISE_PRECISION = 1e6  # of standardised targets: noise of a thousandth of their spread
 PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION at once
+LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
+LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
+ROUGH = 1e-5  # max |∇E| / max(1, |E|) of a mode that is passed
 DEAD_RANGE = 1e-3  # of the outputs over the rows, below which no hidden unit is alive
 DRIFT_STEP = 1e-3  # of a central difference, relative to the weights
 DRIFT_ACCURACY = 1e-4  # to which the mode's motion is solved for
@@ -122,11 +127,22 @@ class EvidenceSurface:
         likelihood: Likelihood,
         theta: np.ndarray,
         max_iter: int,
+        rough: bool = False,
     ) -> State:
-        """MAP fit from theta, and everything that follows from it."""
+        """MAP fit from theta, and everything that follows from it.
+
+        A rough one ends at a relative gradient of `ROUGH`, where the evidence is off by little.
+        """
         objective = self._objective(prior, likelihood)
+        tol = max(self.tol, ROUGH) if rough else self.tol
         result = find_map(
-            objective, theta, solver=self.solver, tol=self.tol, max_iter=max_iter, warn=False
+            objective,
+            theta,
+            solver=self.solver,
+            tol=tol,
+            enough=tol if rough else ENOUGH_GRADIENT,
+            max_iter=max_iter,
+            warn=False,
         )
         form = DensePosterior if objective.in_weight_space else KernelPosterior
         curvature: GGN | Anchored = GGN(self.mlp, result.theta, likelihood, self.rows)
@@ -164,6 +180,17 @@ class EvidenceSurface:
         if self.fit_noise:
             target[-1] = self._log_noise_precision(state)
         return self.bounded(target)
+
+    def along_mackay(self, state: State) -> np.ndarray:
+        """MacKay's (ln α, ln β), or as much of the way there as one cycle may go."""
+        old = state.log_hyperparameters
+        full = self.mackay(state) - old
+        pruned = np.append(self.without_effect(state), False)
+        # Shortened as a whole: a precision that is nearly right must not run ahead of the others.
+        longest = np.max(np.abs(full[~pruned]), initial=LONGEST_STEP)
+        share = max(LONGEST_STEP / longest, LEAST_SHARE)
+        step = np.clip(share * full, -LONGEST_STEP, LONGEST_STEP)
+        return self.bounded(old + np.where(pruned, full, step))
 
     def without_effect(self, state: State) -> np.ndarray:
         """The groups whose weights the data leave to the prior, (G,).

@@ -165,10 +165,17 @@ class Categorical(Likelihood):
         return _diagonals(p) - p[:, :, None] * p[:, None, :]
 
     def root(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
-        """diag(√p) (I - 1 pᵀ), whose square is diag(p) - p pᵀ because Σ p = 1."""
-        p = softmax(f, axis=1)
-        root_p = np.sqrt(p)
-        return _diagonals(root_p) - root_p[:, :, None] * p[:, None, :]
+        """Qᵀ diag(√p), (N, K - 1, K), with Q an orthonormal basis of what is orthogonal to √p.
+
+        Its square is diag(√p) (I - √p √pᵀ) diag(√p) = diag(p) - p pᵀ. A shift of all outputs
+        changes nothing, and no row is spent on it. Q is all but the last column of Householder's
+        I - v vᵀ / v_K, v = √p + e_K, which maps √p to -e_K (Golub & Van Loan 5.1).
+        """
+        root_p = np.sqrt(softmax(f, axis=1))
+        v = root_p.copy()
+        v[:, -1] += 1.0  # vᵀv = 2 v_K ≥ 2
+        Q = np.eye(f.shape[1])[:-1] - v[:, :-1, None] * (v / v[:, -1:])[:, None, :]
+        return Q * root_p[:, None, :]
 
 
 @dataclass(frozen=True)

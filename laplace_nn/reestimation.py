@@ -22,17 +22,29 @@ from laplace_nn.network import MLP
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
+from laplace_nn.walk import Walk
 
-__all__ = ["CLASS_SHARES", "START_STRENGTHS", "Reestimation", "reestimate", "start_strength"]
+__all__ = [
+    "CLASS_SHARES",
+    "START_STRENGTHS",
+    "WALKS",
+    "Reestimation",
+    "reestimate",
+    "start_strength",
+    "walk_start",
+]
 
 # What starts begin with, for standardised inputs and targets: a prior precision as a share of
-# the number of rows, and a noise precision. Most are strong: from above, the evidence is climbed
-# along a branch of well-conditioned modes, where a weak start settles on an overfitted one.
-START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0), (0.03, 10.0), (0.03, 3.0))
+# the number of rows, and a noise precision. They are strong: from above, the way leads along a
+# branch of well-conditioned modes, where a weak start settles on an overfitted one.
+START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0))
 # The shares for classes. Their rows have at most a quarter of the curvature of a regression's with
 # noise precision 1, so that these starts are the stronger: three like the above may all end in
 # straight boundaries, as on two moons, and weak ones alone overfit small tables.
 CLASS_SHARES = (0.1, 0.3, 0.00075, 0.03)
+# Shares and ratios of walks through strengths. The way up sheds what the rows do not ask for, and
+# keeps the bends that they do; the way down ends in other modes, and both together predict better.
+WALKS = ((0.00075, 2.0), (0.3, 0.5))
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -81,6 +93,12 @@ def start_strength(index: int, n_rows: float, has_noise: bool) -> tuple[float, f
     return float(np.clip(share * n_rows, *START_PRECISIONS)), noise_precision
 
 
+def walk_start(index: int, n_rows: float) -> tuple[float, float]:
+    """Prior precision and ratio of the walk through strengths number ``index``, as in `WALKS`."""
+    share, ratio = WALKS[index % len(WALKS)]
+    return float(np.clip(share * n_rows, *START_PRECISIONS)), ratio
+
+
 def reestimate(
     mlp: MLP,
     likelihood: Likelihood,
@@ -94,6 +112,7 @@ def reestimate(
     selection: Selection | None = None,
     anchor: Anchor | None = None,
     refine: bool = True,
+    strength_ratio: float | None = None,
     solver: str = "auto",
     tol: float = 1e-3,
     gradient_tol: float = 1e-6,
@@ -181,7 +200,6 @@ def reestimate(
     """
     fit_noise = fit_noise and isinstance(likelihood, Gaussian)
     selection = selection or Selection()
-    refine = refine and selection.loo == 0.0
     surface = EvidenceSurface(
         mlp, rows, fit_prior, fit_noise, solver, gradient_tol, hyperprior, selection, anchor
     )
@@ -196,13 +214,27 @@ def reestimate(
         state = surface.evaluate(prior, likelihood, theta, max_iter)
         note(state, "fixed")
         return Reestimation(state, True, "nothing to re-estimate", history)
-    start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter)
-    ascent = Ascent(surface, start, note, tol, max_iter, refine)
-    reason = ascent.run(max_cycles)
-    if dead is not None and dead.merit > ascent.best.merit:
-        ascent = Ascent(surface, dead, note, tol, max_iter, refine)
-        reason = ascent.run(max_cycles)
-    best = _best_mode(surface, ascent, max_iter)
+    walking = selection.loo > 0.0
+    if walking and strength_ratio is not None:
+        start, dead = (
+            surface.evaluate(prior, likelihood, theta, min(NEAR_ITERATIONS, max_iter)),
+            None,
+        )
+        note(start, "start")
+    else:
+        start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter)
+
+    def way(state: State) -> Ascent | Walk:
+        if walking:
+            return Walk(surface, state, theta, note, tol, max_iter, strength_ratio)
+        return Ascent(surface, state, note, tol, max_iter, refine)
+
+    path = way(start)
+    reason = path.run(max_cycles)
+    if dead is not None and dead.merit > path.best.merit:
+        path = way(dead)
+        reason = path.run(max_cycles)
+    best = _best_mode(surface, path, max_iter)
     note(best, "end")
     return Reestimation(best, reason != OUT_OF_CYCLES, reason, history)
 
@@ -232,14 +264,14 @@ def _living_start(
     return state, dead
 
 
-def _best_mode(surface: EvidenceSurface, ascent: Ascent, max_iter: int) -> State:
-    """Where the climb has ended, trained to the end, or a better mode that it has left."""
+def _best_mode(surface: EvidenceSurface, path: Ascent | Walk, max_iter: int) -> State:
+    """The best state of the way, trained to the end, or a better mode that it has passed."""
 
     def trained(state: State) -> State:
         return surface.evaluate(state.prior, state.likelihood, state.map.theta, max_iter)
 
-    best, mode = trained(ascent.best), ascent.mode
-    if mode is None or mode is ascent.best or mode.merit <= best.merit:
+    best, mode = trained(path.best), path.mode
+    if mode is None or mode is path.best or mode.merit <= best.merit:
         return best
     other = trained(mode)
     return other if other.merit > best.merit else best

@@ -1,12 +1,12 @@
 """What chooses between hyperparameters, and between modes: the evidence, leave-one-out, or both.
 
-Laplace's evidence of a network errs on the side of strong priors and simple modes; leave-one-out
-from an overfitted mode errs on the other, the more so the more precisions are fitted to it (Cawley
-& Talbot 2010). Their sum is climbed, and ranks what climbs have found.
+Laplace's evidence of a network errs on the side of strong priors and simple modes where rows are
+many and noise is small; leave-one-out from an overfitted mode errs on the other. Their sum says
+where a walk through hyperparameters has been best, and ranks what walks have found.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +23,6 @@ LogScores = Callable[[np.ndarray, np.ndarray, np.ndarray, Likelihood], np.ndarra
 
 #: By name, how often the log evidence counts, and the summed leave-one-out log score.
 SELECTIONS = {"evidence": (1.0, 0.0), "loo": (0.0, 1.0), "evidence+loo": (1.0, 2.0)}
-FEW_PRECISIONS = 4  # up to which leave-one-out counts in full beside the evidence
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,6 @@ class Selection:
     def named(cls, name: str, log_scores: LogScores) -> "Selection":
         """One of `SELECTIONS`."""
         return cls(log_scores, *SELECTIONS[name])
-
-    def for_precisions(self, n_precisions: int) -> "Selection":
-        """The same for a climb of so many precisions.
-
-        Beside the evidence, leave-one-out counts less by `FEW_PRECISIONS` / n_precisions where more
-        of them are fitted to it.
-        """
-        if self.evidence == 0.0 or n_precisions <= FEW_PRECISIONS:
-            return self
-        return replace(self, loo=self.loo * FEW_PRECISIONS / n_precisions)
 
     def left_out(
         self, mlp: MLP, posterior: GaussianPosterior, likelihood: Likelihood, rows: RowBlocks

@@ -32,11 +32,8 @@ class Flattering:
     def moved(self, state, log_hyperparameters):
         return log_hyperparameters, None
 
-    def mackay(self, state):
+    def along_mackay(self, state):
         return state.log_hyperparameters + np.array([1.0, 0.0])
-
-    def without_effect(self, state):
-        return np.zeros(1, dtype=bool)
 
     def bounded(self, log_hyperparameters):
         return log_hyperparameters

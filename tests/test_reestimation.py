@@ -22,8 +22,10 @@ from laplace_nn.reestimation import (
     CLASS_SHARES,
     START_PRECISIONS,
     START_STRENGTHS,
+    WALKS,
     reestimate,
     start_strength,
+    walk_start,
 )
 from laplace_nn.rows import RowBlocks
 from tests import reference
@@ -365,3 +367,11 @@ def test_start_strengths_take_turns_and_follow_the_number_of_rows():
         assert start_strength(index, 1e9, True) == (START_PRECISIONS[1], noise)
         share = CLASS_SHARES[index % len(CLASS_SHARES)]
         assert_allclose(start_strength(index, 1000, False), (min(1000 * share, 100.0), 1.0))
+
+
+def test_walks_start_weak_and_get_stronger_and_the_other_way_round_in_turn():
+    for index in range(2 * len(WALKS)):
+        share, ratio = WALKS[index % len(WALKS)]
+        alpha = np.clip(1000 * share, *START_PRECISIONS)
+        assert walk_start(index, 1000) == (alpha, ratio)
+        assert (ratio > 1.0) == (alpha < 1.0) == (index % 2 == 0)

@@ -55,15 +55,6 @@ def test_the_score_is_what_its_name_says(name):
     assert_allclose(selection.score(-7.0, held, parts[3]), expected)
 
 
-def test_leave_one_out_counts_less_where_many_precisions_are_fitted_to_it():
-    both = Selection.named("evidence+loo", gaussian_log_scores)
-    assert [both.for_precisions(n).loo for n in (1, 4, 8, 16)] == [2.0, 2.0, 1.0, 0.5]
-    assert both.for_precisions(16).evidence == 1.0
-    for name in ("evidence", "loo"):
-        alone = Selection.named(name, gaussian_log_scores)
-        assert alone.for_precisions(16) == alone
-
-
 def test_leave_one_out_needs_log_scores():
     with pytest.raises(ValueError, match="needs log_scores"):
         Selection(None, 1.0, 2.0)

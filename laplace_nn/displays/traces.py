@@ -334,7 +334,9 @@ def _group_names(estimator: Any, start: int, n_groups: int) -> tuple[str, ...]:
     for member in estimator.committee_:
         if member.start == start:
             return member.prior.names
-    kind = prior_of_start(estimator.prior, estimator.prior_precision, start)
+    kind = prior_of_start(
+        estimator.prior, estimator.prior_precision, start, is_regressor(estimator)
+    )
     inputs = getattr(estimator, "feature_names_in_", None)
     prior = make_prior(kind, estimator.mlp_, None if inputs is None else list(inputs))
     if prior.n_groups != n_groups:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.special import logsumexp
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
 from laplace_nn.estimators.committee import Member, elect
-from laplace_nn.estimators.inputs import mean_and_scale, seed_from
+from laplace_nn.estimators.inputs import seed_from
 from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import (
     check_parameters,
@@ -26,6 +26,7 @@ from laplace_nn.estimators.names import (
     prior_of_start,
 )
 from laplace_nn.estimators.progress import Progress
+from laplace_nn.estimators.scaling import ScaledInputs
 from laplace_nn.estimators.sequential import Sequential
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.evidence_surface import State, pruned_groups
@@ -35,7 +36,7 @@ from laplace_nn.network import MLP
 from laplace_nn.objective import NegativeLogPosterior, in_weight_space
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
-from laplace_nn.reestimation import Reestimation, reestimate, start_strength
+from laplace_nn.reestimation import Reestimation, reestimate, start_strength, walk_start
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import LogScores, Selection, left_out
 from laplace_nn.training import not_stationary
@@ -51,13 +52,14 @@ class Start:
     prior: GaussianPrior
     likelihood: Likelihood
     moving: np.ndarray  # the prior's groups whose precision is re-estimated, (G,)
+    strength_ratio: float | None = None  # by which a walk through strengths begins
 
     def moved_to(self, state: State) -> "Start":
         """Where its climb has ended."""
-        return replace(self, theta=state.map.theta, prior=state.prior, likelihood=state.likelihood)
+        return Start(state.map.theta, state.prior, state.likelihood, self.moving)
 
 
-class BaseLaplaceMLP(Sequential, BaseEstimator):
+class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
     """Parameters and machinery of both estimators; not for use by itself."""
 
     relevance_: np.ndarray
@@ -90,20 +92,23 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         # Without a hidden layer the posterior has one mode, and one start finds it.
         n_starts = self.n_restarts if mlp.n_layers > 1 else 1
         starts = []
+        has_noise = isinstance(likelihood, Gaussian)
         for index, sequence in enumerate(sequences[:n_starts]):
-            has_noise = isinstance(likelihood, Gaussian)
-            alpha, beta = start_strength(index, n_rows, has_noise)
+            (alpha, beta), ratio = start_strength(index, n_rows, has_noise), None
+            if not has_noise and self._selection_of(mlp).loo > 0.0:
+                # The evidence has too little to say of how strong the prior of classes should be.
+                alpha, ratio = walk_start(index, n_rows)
             prior = self._make_prior(mlp, alpha, index)
             found = has_noise and self._is_auto("noise_precision")
             start_likelihood = Gaussian(beta) if found else likelihood
             theta = mlp.initialise(np.random.default_rng(sequence))
-            starts.append(Start(theta, prior, start_likelihood, self._moving(prior)))
+            starts.append(Start(theta, prior, start_likelihood, self._moving(prior), ratio))
         return starts
 
     def _make_prior(self, mlp: MLP, precision: float, index: int) -> GaussianPrior:
         """The prior of start number ``index``, with this precision where none is given."""
         names = getattr(self, "feature_names_in_", None)
-        kind = prior_of_start(self.prior, self.prior_precision, index)
+        kind = prior_of_start(self.prior, self.prior_precision, index, is_regressor(self))
         prior = make_prior(kind, mlp, None if names is None else list(names))
         given = given_precisions(prior, self.prior_precision)
         return prior.with_precisions(np.where(np.isnan(given), precision, given))
@@ -136,8 +141,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
         settings = {
             "fit_noise": self._is_auto("noise_precision"),
             "hyperprior": make_hyperprior(self.hyperprior),
-            # Without hidden layers the evidence is that of the whole posterior, and enough.
-            "selection": self._selection if mlp.n_layers > 1 else None,
+            "selection": self._selection_of(mlp),
             "refine": len(starts) == 1,
             "solver": self.solver,
             "tol": self.tol,
@@ -146,7 +150,8 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
             "max_iter": self.max_iter,
         }
         moving = settings["fit_noise"] or any(np.any(start.moving) for start in starts)
-        refined = moving and len(starts) > 1 and self.committee == 1
+        climbing = moving and settings["selection"].loo == 0.0
+        refined = climbing and len(starts) > 1 and self.committee == 1
         n_climbs, shift = len(starts) + int(refined), self._log_jacobian(rows)
         with Progress(n_climbs, shift, bool(self.verbose)) as progress:
             found = self._climb_each(mlp, rows, starts, settings, progress)
@@ -268,8 +273,15 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
 
     @property
     def _selection(self) -> Selection:
-        """What is climbed, and ranks modes."""
+        """What ranks modes."""
         return Selection.named(self.selection, self._log_scores)
+
+    def _selection_of(self, mlp: MLP) -> Selection:
+        """What ranks states on the way to a mode.
+
+        Without hidden layers the evidence is that of the whole posterior, and enough.
+        """
+        return self._selection if mlp.n_layers > 1 else Selection()
 
     @property
     def _log_scores(self) -> LogScores:
@@ -290,10 +302,6 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
                 noise = self._noise_in_units(entry["noise_precision"])
                 history.append({"start": index, **entry, **moved, "noise_precision": noise})
         return history
-
-    def _noise_in_units(self, noise_precision: float) -> Any:
-        """β in the units of y that were passed; 1 where the likelihood has none."""
-        return noise_precision
 
     def _diagnose(self, best: Member, rows: RowBlocks) -> Diagnostics:
         """What can be known of the best mode's trustworthiness from the training rows."""
@@ -321,35 +329,6 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-    def _log_jacobian(self, rows: RowBlocks) -> float:
-        """ln |d standardised targets / d targets|, for densities in the units of y."""
-        return 0.0
-
-    # Inputs: standardised inside, and undone in coefs_ and intercepts_.
-    def _fit_standardiser(self, X: np.ndarray, sample_weight: np.ndarray | None) -> None:
-        if self.standardize:
-            self.input_mean_, self.input_scale_ = mean_and_scale(X, sample_weight)
-        else:
-            self.input_mean_, self.input_scale_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
-
-    def _standardised(self, X: np.ndarray) -> np.ndarray:
-        return (X - self.input_mean_) / self.input_scale_
-
-    def _set_coefficients(self) -> None:
-        """coefs_ (fan-in, fan-out) and intercepts_ of the network on raw inputs and outputs."""
-        layers = self.mlp_.unpack(self.theta_)
-        (W, b), rest = layers[0], layers[1:]
-        W = W / self.input_scale_
-        layers = [(W, b - W @ self.input_mean_), *rest]
-        W, b = layers[-1]
-        scale, shift = self._output_scale_and_shift()
-        layers[-1] = (W * scale[:, None], b * scale + shift)
-        self.coefs_ = [W.T.copy() for W, _ in layers]
-        self.intercepts_ = [b.copy() for _, b in layers]
-
-    def _output_scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.ones(self.mlp_.n_outputs), np.zeros(self.mlp_.n_outputs)
 
     def _rows(self, X: Any) -> RowBlocks:
         """Validated, standardised inputs of a fitted estimator."""
@@ -394,10 +373,7 @@ class BaseLaplaceMLP(Sequential, BaseEstimator):
 def _climb_one(
     mlp: MLP, rows: RowBlocks, start: Start, settings: dict[str, Any], callback: Any
 ) -> Reestimation:
-    settings = settings | {"fit_prior": start.moving}
-    if settings["selection"] is not None:
-        n_precisions = int(np.sum(start.moving))
-        settings["selection"] = settings["selection"].for_precisions(n_precisions)
+    settings = settings | {"fit_prior": start.moving, "strength_ratio": start.strength_ratio}
     size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
     with blas_threads(size):
         return reestimate(

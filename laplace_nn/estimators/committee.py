@@ -14,7 +14,7 @@ from laplace_nn.priors import GaussianPrior
 __all__ = ["WEIGHTS", "Member", "elect", "one_of"]
 
 NEGLIGIBLE = 1e-3  # weight below which a mode is not worth its predictions
-EQUAL_SHARE = 0.25  # of the weight, whatever stacking says: leave-one-out flatters overfitting
+EQUAL_SHARE = 0.5  # of the weight, whatever stacking says: leave-one-out flatters overfitting
 
 
 @dataclass(frozen=True)

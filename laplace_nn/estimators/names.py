@@ -70,8 +70,9 @@ PRIORS: dict[str, Callable[..., GaussianPrior]] = {
     "unit": priors.by_unit,
 }
 
-#: The priors of the starts in turn, with ``prior="auto"``.
+#: The priors of the starts in turn, with ``prior="auto"``: of a regression, and of classes.
 AUTO_PRIORS = ("ard", "layer")
+CLASS_PRIORS = ("single",)
 HYPERPRIORS: dict[str, type[Hyperprior]] = {"half_normal": HalfNormal}
 
 Build = Callable[..., Any]
@@ -120,16 +121,19 @@ def make_mlp(
     return MLP(sizes, _look_up("activation", activation, ACTIVATIONS))
 
 
-def prior_of_start(prior: Any, prior_precision: Any, index: int) -> Any:
+def prior_of_start(prior: Any, prior_precision: Any, index: int, has_noise: bool) -> Any:
     """What "auto" stands for in start number ``index``, and anything else as it is.
 
-    Relevance determination and one precision a layer take turns; where precisions are given group
-    by group, the groups must be the same in all starts, and are those of relevance determination.
+    Relevance determination and one precision a layer take turns; classes have one precision.
+    Where precisions are given group by group, the groups must be the same in all starts, and are
+    those of relevance determination.
     """
     if not (isinstance(prior, str) and prior == "auto"):
         return prior
-    by_group = isinstance(prior_precision, dict) or np.ndim(prior_precision) > 0
-    return "ard" if by_group else AUTO_PRIORS[index % len(AUTO_PRIORS)]
+    if isinstance(prior_precision, dict) or np.ndim(prior_precision) > 0:
+        return "ard"
+    kinds = AUTO_PRIORS if has_noise else CLASS_PRIORS
+    return kinds[index % len(kinds)]
 
 
 def make_prior(

@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from laplace_nn.estimators.base import BaseLaplaceMLP
 from laplace_nn.estimators.committee import Member
-from laplace_nn.estimators.inputs import checked_weights, distinct_rows, mean_and_scale
+from laplace_nn.estimators.inputs import checked_weights, distinct_rows
+from laplace_nn.estimators.scaling import ScaledTargets
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.mixture import GaussianMixture, joint_moments
 from laplace_nn.network import Activation
@@ -21,7 +22,7 @@ from laplace_nn.selection import LogScores
 __all__ = ["LaplaceMLPRegressor"]
 
 
-class LaplaceMLPRegressor(RegressorMixin, BaseLaplaceMLP):
+class LaplaceMLPRegressor(RegressorMixin, ScaledTargets, BaseLaplaceMLP):
     """Multilayer perceptron for regression that knows what it does not know.
 
     Trained to its MAP solution; Laplace's approximation there gives the posterior
@@ -242,10 +243,10 @@ GaussianPrior, default="auto"
         targets = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
         self._single_target = y.ndim == 1
         X, targets, weights, self._places = distinct_rows(X, targets, weights)
-        self._fit_target_scale(targets, weights)
-        noise = 1.0
-        if not self._is_auto("noise_precision"):
-            noise = float(self.noise_precision * self.target_scale_[0] ** 2)
+        given = not self._is_auto("noise_precision")
+        # One β in the units of y is one β inside only under a common scale.
+        self._fit_target_scale(targets, weights, common=given)
+        noise = float(self.noise_precision * self.target_scale_[0] ** 2) if given else 1.0
         self._fit_rows(X, self._inner_targets(targets), weights, Gaussian(noise))
         self.noise_precision_ = self._noise_in_units(self.likelihood_.scale)
         return self
@@ -423,36 +424,3 @@ GaussianPrior, default="auto"
         noise = np.eye(len(scale)) / member.state.likelihood.scale
         moved = mean * self.target_scale_ + self.target_mean_
         return moved.ravel(), (flat + noise) * scale[:, None] * scale
-
-    def _fit_target_scale(self, targets: np.ndarray, weights: np.ndarray | None) -> None:
-        n_outputs = targets.shape[1]
-        if not self.normalize_y:
-            self.target_mean_, self.target_scale_ = np.zeros(n_outputs), np.ones(n_outputs)
-            return
-        self.target_mean_, scale = mean_and_scale(targets, weights)
-        if not self._is_auto("noise_precision"):
-            # One β in the units of y is one β inside only under a common scale.
-            scale = np.full(n_outputs, np.sqrt(np.mean(scale**2)))
-        self.target_scale_ = scale
-
-    def _inner_targets(self, y: np.ndarray) -> np.ndarray:
-        """Targets (N,) or (N, K) in the units of the first rows, standardised, (N, K)."""
-        targets, n_targets = y.reshape(len(y), -1).astype(np.float64), len(self.target_scale_)
-        if targets.shape[1] != n_targets:
-            raise ValueError(
-                f"y must have {n_targets} targets as in the first batch; got {targets.shape[1]}."
-            )
-        return (targets - self.target_mean_) / self.target_scale_
-
-    def _log_jacobian(self, rows: RowBlocks) -> float:
-        return -rows.total_weight * float(np.sum(np.log(self.target_scale_)))
-
-    def _noise_in_units(self, noise_precision: float) -> Any:
-        precisions = noise_precision / self.target_scale_**2
-        return float(precisions[0]) if self._single_target else precisions
-
-    def _output_scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.target_scale_, self.target_mean_
-
-    def _shaped(self, values: np.ndarray) -> np.ndarray:
-        return values[:, 0] if self._single_target else values

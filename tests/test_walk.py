@@ -1,0 +1,146 @@
+"""A walk does not turn back, keeps the best of what it has seen, and knows when to end."""
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from laplace_nn.ascent import OUT_OF_CYCLES
+from laplace_nn.hyperpriors import HalfNormal
+from laplace_nn.likelihoods import Bernoulli, Gaussian
+from laplace_nn.network import MLP
+from laplace_nn.predictive import class_log_scores, gaussian_log_scores
+from laplace_nn.priors import ard, by_layer, single
+from laplace_nn.reestimation import reestimate
+from laplace_nn.rows import RowBlocks
+from laplace_nn.selection import Selection
+from laplace_nn.walk import MACKAY_PATIENCE, STRENGTH_PATIENCE
+
+BOTH = Selection.named("evidence+loo", gaussian_log_scores)
+CLASSES = Selection.named("evidence+loo", partial(class_log_scores, link="auto", seed=0))
+
+
+def numbers(n_rows=40):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2.0, 2.0, size=(n_rows, 2))
+    return RowBlocks(X, np.sin(2.0 * X[:, :1]) + 0.2 * rng.normal(size=(n_rows, 1)))
+
+
+def labels(n_rows=60):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(n_rows, 3))
+    bent = X[:, :1] + 0.5 * X[:, 1:2] ** 2 + 0.5 * rng.normal(size=(n_rows, 1))
+    return RowBlocks(X, (bent > 0.3).astype(float))
+
+
+@cache
+def along_mackay(**settings):
+    mlp = MLP((2, 5, 1))
+    theta = mlp.initialise(np.random.default_rng(0))
+    settings = {"selection": BOTH, "hyperprior": HalfNormal(), **settings}
+    return reestimate(mlp, Gaussian(10.0), ard(mlp, 4.0), numbers(), theta, **settings)
+
+
+@cache
+def through_strengths(ratio, grouping=single, share=0.3, **settings):
+    mlp, rows = MLP((3, 4, 1)), labels()
+    theta = mlp.initialise(np.random.default_rng(0))
+    settings = {"selection": CLASSES, "hyperprior": HalfNormal(), **settings}
+    prior = grouping(mlp, share * rows.n_rows)
+    return reestimate(mlp, Bernoulli(), prior, rows, theta, strength_ratio=ratio, **settings)
+
+
+WALKS = {
+    "mackay": along_mackay,
+    "weaker": lambda: through_strengths(1.0 / 3.0),
+    "stronger": lambda: through_strengths(3.0, share=0.001),
+    "groups": lambda: through_strengths(1.0 / 3.0, by_layer),
+}
+EACH_WALK = pytest.mark.parametrize("name", WALKS)
+
+
+def score(entry, n_rows):
+    """The selection's score and what the hyperprior adds, from a line of the history."""
+    both = entry["log_marginal_likelihood"] + 2.0 * n_rows * entry["loo_log_score"]
+    return both + HalfNormal().log_density(entry["prior_precision"])
+
+
+def scores(name):
+    n_rows = 40 if name == "mackay" else 60
+    return [score(entry, n_rows) for entry in WALKS[name]().history]
+
+
+@EACH_WALK
+def test_the_end_is_the_best_state_trained(name):
+    found, merits = WALKS[name](), scores(name)
+    assert {entry["event"] for entry in found.history[1:-1]} == {"step"}
+    best = found.history[int(np.argmax(merits[:-1]))]
+    assert_array_equal(found.history[-1]["prior_precision"], best["prior_precision"])
+    assert found.history[-1]["noise_precision"] == best["noise_precision"]
+    assert_allclose(found.state.merit, merits[-1], rtol=1e-10)
+    assert found.state.map.converged
+
+
+@EACH_WALK
+def test_it_goes_on_past_worse_states_until_its_patience_ends(name):
+    found, merits = WALKS[name](), scores(name)
+    patience = STRENGTH_PATIENCE if name in ("weaker", "stronger") else MACKAY_PATIENCE
+    walked = merits[:-1]
+    last_rise = max(
+        i for i, merit in enumerate(walked) if merit > 1e-12 + max(walked[:i], default=-np.inf)
+    )
+    assert found.converged
+    assert found.reason == f"no better state in {patience} cycles"
+    assert len(walked) - 1 - last_rise <= patience
+    assert walked[-1] <= max(walked)
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("weaker", 1.0 / 3.0), ("stronger", 3.0)])
+def test_one_precision_without_noise_goes_through_strengths_alone(name, ratio):
+    walked = [entry["prior_precision"][0] for entry in WALKS[name]().history[:-1]]
+    assert len(walked) > STRENGTH_PATIENCE + 1
+    assert_allclose(np.divide(walked[1:], walked[:-1]), ratio)
+
+
+def test_several_precisions_go_through_strengths_together_and_then_each_for_itself():
+    walked = np.array([entry["prior_precision"] for entry in WALKS["groups"]().history[:-1]])
+    together = np.ptp(walked, axis=1) < 1e-12 * walked[:, 0]
+    n = int(np.argmin(together))  # the first apart
+    assert n > STRENGTH_PATIENCE
+    assert not np.any(together[n:])
+    assert_allclose(walked[1:n] / walked[: n - 1], 1.0 / 3.0)
+
+
+def test_fixed_precisions_stay_where_they_are():
+    free = np.array([True, False])
+    found = through_strengths.__wrapped__(1.0 / 3.0, by_layer, fit_prior=free)
+    walked = np.array([entry["prior_precision"] for entry in found.history])
+    assert_array_equal(walked[:, 1], walked[0, 1])
+    assert np.all(walked[1:-1, 0] < walked[0, 0])
+
+
+def test_a_dead_network_comes_to_life_from_the_start_weights():
+    """The strongest prior switches every unit off; the walk does not train on from zeros."""
+    found = through_strengths.__wrapped__(1.0 / 3.0, share=100.0)
+    gamma = [entry["n_effective_params"].sum() for entry in found.history]
+    assert gamma[0] < 1.0
+    mlp = MLP((3, 4, 1))
+    assert np.ptp(mlp.forward(found.state.map.theta, labels().X).outputs) > 1.0
+
+
+def test_out_of_cycles():
+    found = along_mackay(max_cycles=2)
+    assert not found.converged
+    assert found.reason == OUT_OF_CYCLES
+    assert [entry["event"] for entry in found.history] == ["start", "step", "step", "end"]
+
+
+@pytest.mark.parametrize("name", ["mackay", "groups"])
+def test_twice_the_same_is_the_same_to_the_bit(name):
+    again = {
+        "mackay": along_mackay.__wrapped__,
+        "groups": lambda: through_strengths.__wrapped__(1.0 / 3.0, by_layer),
+    }[name]()
+    assert_array_equal(again.state.map.theta, WALKS[name]().state.map.theta)
+    assert again.state.merit == WALKS[name]().state.merit
