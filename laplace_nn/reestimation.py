@@ -1,10 +1,11 @@
-"""Hyperparameters from the training rows: the evidence climbed, first along MacKay's updates.
+"""Hyperparameters from the training rows, along MacKay's updates and by what they lead to.
 
 MacKay's fixed point (PRML 3.91-3.95, 5.178-5.180) alternates a MAP fit with
 α_g = γ_g / Σ_{i∈g} w_i² and β = (NK - γ) / SSE. Iterated blindly it fails in known ways: the modes
 move under it, so an update can lower the evidence, overfit (γ near N), or kill every hidden unit.
-Here the evidence is the merit of a climb (`laplace_nn.ascent`) with bounded steps and bounded
-precisions (a pruned group). The cure for a poor mode is another start; see `start_strength`.
+Here steps and precisions are bounded (a pruned group), and a score says which state is kept: the
+evidence is climbed (`laplace_nn.ascent`), a score with leave-one-out in it watches a walk
+(`laplace_nn.walk`). The cure for a poor mode is another start; see `start_strength`.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from laplace_nn.walk import Walk
 __all__ = [
     "CLASS_SHARES",
     "START_STRENGTHS",
-    "WALKS",
+    "WALK_RATIO",
+    "WALK_SHARE",
     "Reestimation",
     "reestimate",
     "start_strength",
@@ -42,13 +44,15 @@ START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0))
 # noise precision 1, so that these starts are the stronger: three like the above may all end in
 # straight boundaries, as on two moons, and weak ones alone overfit small tables.
 CLASS_SHARES = (0.1, 0.3, 0.00075, 0.03)
-# Shares and ratios of walks through strengths. The way up sheds what the rows do not ask for, and
-# keeps the bends that they do; the way down ends in other modes, and both together predict better.
-WALKS = ((0.00075, 2.0), (0.3, 0.5))
+# Where a walk through strengths starts for classes, as a share, and its ratio. The way up sheds
+# what the rows do not ask for and keeps the bends that they do, which a way down from a strong
+# prior may never find.
+WALK_SHARE, WALK_RATIO = 0.00075, 2.0
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
 NEAR_ITERATIONS = 100  # of the first MAP fit; the last one has the whole budget
+START_ITERATIONS = 16  # of the first one of a walk through strengths, where long steps follow
 
 Note = Callable[[State, str], None]
 
@@ -93,10 +97,9 @@ def start_strength(index: int, n_rows: float, has_noise: bool) -> tuple[float, f
     return float(np.clip(share * n_rows, *START_PRECISIONS)), noise_precision
 
 
-def walk_start(index: int, n_rows: float) -> tuple[float, float]:
-    """Prior precision and ratio of the walk through strengths number ``index``, as in `WALKS`."""
-    share, ratio = WALKS[index % len(WALKS)]
-    return float(np.clip(share * n_rows, *START_PRECISIONS)), ratio
+def walk_start(n_rows: float) -> float:
+    """Prior precision that a walk through strengths starts with, by `WALK_SHARE`."""
+    return float(np.clip(WALK_SHARE * n_rows, *START_PRECISIONS))
 
 
 def reestimate(
@@ -120,13 +123,16 @@ def reestimate(
     max_iter: int = 1000,
     callback: Callable[[dict[str, Any]], None] | None = None,
 ) -> Reestimation:
-    """Climb the evidence from one start, alternating MAP fits and MacKay's updates.
+    """Find hyperparameters from one start, alternating MAP fits and MacKay's updates.
 
     α_g = γ_g / Σ_{i∈g} w_i², β = (NK - γ) / SSE (PRML 3.92, 3.95, 5.178-5.180), γ from the outer
     products, so that 0 ≤ γ_g ≤ n_g; at most a factor 3 a cycle. A cycle that lowers the evidence is
     taken back and its step shortened; where MacKay's direction no longer leads up, quasi-Newton
     steps along the evidence's gradient do the rest. A start at which every hidden unit is dead is
     taken again with a third of its precision.
+
+    With leave-one-out in the selection nothing is taken back: the walk goes on past worse states,
+    and the best that it has seen is trained to the end.
 
     Parameters
     ----------
@@ -147,13 +153,17 @@ def reestimate(
     hyperprior : Hyperprior, optional
         Over the precisions that move; its log density is climbed too.
     selection : Selection, optional
-        What is climbed; the log evidence if not given. MacKay's updates propose, it disposes.
+        What says which state is the best; the log evidence if not given.
     anchor : Anchor, optional
         Of earlier rows, from `as_prior`; nothing may move under it, the noise included: see
         `EvidenceSurface`. The start should be its mean.
     refine : bool, default=True
         Whether the evidence's gradient takes over where MacKay's updates no longer lead up: dearer
         and better, with up to 10 prior groups, and where nothing but the evidence is climbed.
+    strength_ratio : float, optional
+        Where leave-one-out counts, the walk begins by multiplying all precisions that may move by
+        this ratio, again and again, until the score falls. One precision without noise has nothing
+        but its strength; others then move on along MacKay's updates, each for itself.
     solver : str, default="auto"
         See `find_map`.
     tol : float, default=1e-3
@@ -248,7 +258,7 @@ def _living_start(
     max_iter: int,
 ) -> tuple[State, State | None]:
     """The strongest start whose network responds to its inputs, and the dead one if there was."""
-    budget, dead = min(NEAR_ITERATIONS, max_iter), None
+    budget, dead = min(START_ITERATIONS, max_iter), None
     state = surface.evaluate(prior, likelihood, theta, budget)
     if surface.is_dead(theta):
         note(state, "start")

@@ -1,8 +1,10 @@
 """A walk through hyperparameters that does not turn back; the best state it has seen is kept.
 
-Where leave-one-out has a say, nothing proposes steps that climb: MacKay's updates lead up the
+Where leave-one-out has a say nothing proposes steps that climb: MacKay's updates lead up the
 evidence, and fits that are not finished make the score rough. So the walk goes on past worse
-states, and ends where several in a row are no better.
+states, and ends where several in a row are no better. The updates move many precisions but are
+blind to the score, which so chooses between few states and cannot be fitted by many parameters
+(Cawley & Talbot 2010).
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 How the hyperparameters were found
 ==================================
 
-``fit`` alternates between training the weights and moving the precisions of prior and noise to
-where the score that it climbs is higher. ``history_`` holds every cycle of every start.
+``fit`` alternates between training the weights and moving the precisions of prior and noise, and
+keeps the state of the best score. ``history_`` holds every cycle of every start.
 """
 
 from sklearn.datasets import make_friedman1

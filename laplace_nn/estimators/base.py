@@ -36,7 +36,13 @@ from laplace_nn.network import MLP
 from laplace_nn.objective import NegativeLogPosterior, in_weight_space
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
-from laplace_nn.reestimation import Reestimation, reestimate, start_strength, walk_start
+from laplace_nn.reestimation import (
+    WALK_RATIO,
+    Reestimation,
+    reestimate,
+    start_strength,
+    walk_start,
+)
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import LogScores, Selection, left_out
 from laplace_nn.training import not_stationary
@@ -93,11 +99,12 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         n_starts = self.n_restarts if mlp.n_layers > 1 else 1
         starts = []
         has_noise = isinstance(likelihood, Gaussian)
+        # The evidence has too little to say of how strong the prior of classes should be.
+        walking = not has_noise and self._selection_of(mlp).loo > 0.0
+        ratio = WALK_RATIO if walking else None
         for index, sequence in enumerate(sequences[:n_starts]):
-            (alpha, beta), ratio = start_strength(index, n_rows, has_noise), None
-            if not has_noise and self._selection_of(mlp).loo > 0.0:
-                # The evidence has too little to say of how strong the prior of classes should be.
-                alpha, ratio = walk_start(index, n_rows)
+            alpha, beta = start_strength(index, n_rows, has_noise)
+            alpha = walk_start(n_rows) if walking else alpha
             prior = self._make_prior(mlp, alpha, index)
             found = has_noise and self._is_auto("noise_precision")
             start_likelihood = Gaussian(beta) if found else likelihood

@@ -71,15 +71,15 @@ GaussianPrior, default="auto"
     n_restarts : int, default=3
         Starts from random weights and priors of different strength.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
-        What every start climbs, and modes are ranked by: the log evidence, the summed leave-one-out
-        log score, or the first plus twice the second (less, where a climb has more than four
-        precisions to fit). Without hidden layers the evidence is exact, and is climbed.
+        By what a start's best state is known, and modes are ranked: the log evidence, the summed
+        leave-one-out log score, or the first plus twice the second. The evidence alone is climbed;
+        so it is without hidden layers, where it is exact.
     committee : int or "all", default="all"
         How many of the starts' modes are kept; predictions are their mixture. One alone, where the
         evidence is what is climbed, is taken to its top by gradient.
     committee_weights : {"stacking", "evidence", "equal"}, default="stacking"
-        How the modes are weighed: a quarter equally and the rest so that the mixture's
-        leave-one-out log score is largest (stacking), by their evidence, or equally.
+        How the modes are weighed: half equally and half so that the mixture's leave-one-out log
+        score is largest (stacking), by their evidence, or equally.
     max_iter : int, default=1000
         Budget of Newton-like steps of a MAP fit.
     max_cycles : int, default=100

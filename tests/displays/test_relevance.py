@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from laplace_nn import LaplaceMLPRegressor
+from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.displays.relevance import RelevanceDisplay
 from tests.displays.fits import classification, regression
 
@@ -73,7 +73,9 @@ def test_only_the_most_relevant_are_shown_and_it_is_said():
 
 
 def test_inputs_without_names_are_numbered():
-    display = RelevanceDisplay.from_estimator(classification(n_features=3)[0])
+    _, X, y = classification(n_features=3)
+    model = LaplaceMLPClassifier((3,), prior="ard", **QUICK).fit(X, y)
+    display = RelevanceDisplay.from_estimator(model)
     assert sorted(names(display)) == ["x0", "x1", "x2"]
 
 

@@ -118,7 +118,7 @@ def test_without_zero_eigenvalues_none_are_spoken_of():
 def test_weighted_rows_count_as_often_and_those_without_weight_not_at_all():
     _, X, y = classification()
     weights = np.arange(len(X)) % 3
-    model = LaplaceMLPClassifier((3,), **QUICK).fit(X, y, sample_weight=weights)
+    model = LaplaceMLPClassifier((3,), prior="layer", **QUICK).fit(X, y, sample_weight=weights)
     display = SpectrumDisplay.from_estimator(model, X, y, sample_weight=weights)
     assert_allclose(display.n_effective_params, model.n_effective_params_.sum(), rtol=1e-8)
     root = model.prior_.precision**-0.5

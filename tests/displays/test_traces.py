@@ -19,7 +19,8 @@ def wide():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 9))
     y = np.sin(X[:, 0]) + 0.3 * rng.normal(size=40)
-    return LaplaceMLPRegressor((3,), prior="ard", n_restarts=1, random_state=0).fit(X, y)
+    climb = {"selection": "evidence", "n_restarts": 1, "random_state": 0}
+    return LaplaceMLPRegressor((3,), prior="ard", **climb).fit(X, y)
 
 
 def with_history(model, **changes):
