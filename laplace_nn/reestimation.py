@@ -52,7 +52,6 @@ START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start 
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
 NEAR_ITERATIONS = 100  # of the first MAP fit; the last one has the whole budget
-START_ITERATIONS = 16  # of the first one of a walk through strengths, where long steps follow
 
 Note = Callable[[State, str], None]
 
@@ -224,12 +223,9 @@ def reestimate(
         state = surface.evaluate(prior, likelihood, theta, max_iter)
         note(state, "fixed")
         return Reestimation(state, True, "nothing to re-estimate", history)
-    walking = selection.loo > 0.0
+    walking, dead = selection.loo > 0.0, None
     if walking and strength_ratio is not None:
-        start, dead = (
-            surface.evaluate(prior, likelihood, theta, min(NEAR_ITERATIONS, max_iter)),
-            None,
-        )
+        start = surface.evaluate(prior, likelihood, theta, min(NEAR_ITERATIONS, max_iter))
         note(start, "start")
     else:
         start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter)
@@ -258,7 +254,7 @@ def _living_start(
     max_iter: int,
 ) -> tuple[State, State | None]:
     """The strongest start whose network responds to its inputs, and the dead one if there was."""
-    budget, dead = min(START_ITERATIONS, max_iter), None
+    budget, dead = min(NEAR_ITERATIONS, max_iter), None
     state = surface.evaluate(prior, likelihood, theta, budget)
     if surface.is_dead(theta):
         note(state, "start")
