@@ -183,7 +183,7 @@ def draw(results: dict[str, Any]) -> Any:
     axes.invert_yaxis()
     axes.set_xlabel("test log score beside the default's [nats a row] (bars: ± 2 standard errors)")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside upper center", ncols=len(found))
     return figure
 
 
