@@ -56,7 +56,7 @@ class State:
     n_effective_params: np.ndarray
     held: Held | None = field(repr=False)
     merit: float
-    """What is climbed: the selection's score and what the hyperprior adds to it."""
+    """What states are compared by: the selection's score and what the hyperprior adds to it."""
 
     @property
     def prior(self) -> GaussianPrior:
@@ -90,7 +90,7 @@ class EvidenceSurface:
     hyperprior : Hyperprior, optional
         Over the precisions that move.
     selection : Selection, optional
-        What is climbed; the log evidence if not given.
+        What states are compared by; the log evidence if not given.
     anchor : Anchor, optional
         Of earlier rows, from `as_prior`. The evidence is then ln p(rows | earlier rows), and
         nothing may move: its mean is the mode under these hyperparameters, and γ counts the

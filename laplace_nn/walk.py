@@ -8,6 +8,7 @@ blind to the score, which so chooses between few states and cannot be fitted by 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -65,16 +66,17 @@ class Walk:
     def run(self, max_cycles: int) -> str:
         """Walk, and say why the walk ended."""
         if self.strength_ratio is not None:
-            reason = self._go(self._stronger, STRENGTH_ITERATIONS, STRENGTH_PATIENCE, max_cycles)
+            stronger = partial(self._scaled, self.strength_ratio)
+            reason = self._go(stronger, STRENGTH_ITERATIONS, STRENGTH_PATIENCE, max_cycles)
             if not self.surface.fit_noise and np.sum(self.surface.moving(self.best.prior)) == 1:
                 return reason  # one precision without noise has nothing but its strength
             self.here, self.theta, self.idle = self.best, self.best.map.theta, 0
         return self._go(self.surface.along_mackay, MACKAY_ITERATIONS, MACKAY_PATIENCE, max_cycles)
 
-    def _stronger(self, state: State) -> np.ndarray:
+    def _scaled(self, ratio: float, state: State) -> np.ndarray:
         """Every moving precision multiplied by the same ratio."""
         moving = np.append(self.surface.moving(state.prior), False)
-        step = np.where(moving, np.log(self.strength_ratio or 1.0), 0.0)
+        step = np.where(moving, np.log(ratio), 0.0)
         return self.surface.bounded(state.log_hyperparameters + step)
 
     def _go(

@@ -90,7 +90,7 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
             self._keep(mlp, rows, found, candidates)
 
     def _starts(self, mlp: MLP, likelihood: Likelihood, n_rows: float) -> list[Start]:
-        """The starts: random weights, strengths in turn; the last fit first if warm."""
+        """The starts: random weights, strengths in turn or weak; the last fit alone if warm."""
         sequences = np.random.SeedSequence(seed_from(self.random_state)).spawn(self.n_restarts)
         warm = self._warm_start(mlp, likelihood)
         if warm is not None:

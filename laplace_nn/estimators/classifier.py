@@ -69,7 +69,7 @@ GaussianPrior, default="auto"
     standardize : bool, default=True
         Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
     n_restarts : int, default=3
-        Starts from random weights and priors of different strength.
+        Starts from random weights.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
         By what a start's best state is known, and modes are ranked: the log evidence, the summed
         leave-one-out log score, or the first plus twice the second. The evidence alone is climbed;
