@@ -188,8 +188,8 @@ class Descent:
         Converged where max |∇E| ≤ tol·max(1, |E|).
     callback : callable, optional
         Called with the weights after every step.
-    enough : float, default=1e-9
-        Of max(1, |E|): what max |∇E| goes on to, below the tolerance, while steps still pay.
+    rough : bool, default=False
+        Whether to end at the tolerance, be it at a saddle. Otherwise steps go on while they pay.
     """
 
     def __init__(
@@ -198,10 +198,10 @@ class Descent:
         theta: np.ndarray,
         tol: float,
         callback: Callback | None = None,
-        enough: float = ENOUGH_GRADIENT,
+        rough: bool = False,
     ) -> None:
         self.objective, self.tol, self.callback = objective, tol, callback
-        self.enough = enough
+        self.rough = rough
         self.point = Point.at(objective, theta)
         self.floor = DAMPING_FLOOR * float(objective.prior.precisions.min())
         self.projection = Projection(objective) if Projection.applies(objective) else None
@@ -229,7 +229,10 @@ class Descent:
     def run(self, max_iter: int) -> None:
         """Descend until the gradient has vanished at a minimum, or the budget of steps ends."""
         while self.n_iter < max_iter:
-            going_on = self._leave_saddle() if self._finished() else self._advance()
+            if self._finished():
+                going_on = not self.rough and self._leave_saddle()
+            else:
+                going_on = self._advance()
             if not going_on:
                 return
             self.n_iter += 1
@@ -238,9 +241,9 @@ class Descent:
 
     def _finished(self) -> bool:
         """At 1e-9, or at the tolerance where two steps in a row no longer helped much."""
-        if self.point.max_gradient <= self.enough * self.point.size:
+        if self.point.max_gradient <= ENOUGH_GRADIENT * self.point.size:
             return True
-        return self.near and self.stalled >= 2
+        return self.near and (self.rough or self.stalled >= 2)
 
     def _advance(self) -> bool:
         """A step or a sweep, or more damping where it led nowhere; False where that is no use."""

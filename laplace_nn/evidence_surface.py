@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from laplace_nn.curvature import GGN, Anchor, Anchored
-from laplace_nn.descent import ENOUGH_GRADIENT
 from laplace_nn.evidence import Evidence, log_likelihood, log_marginal_likelihood
 from laplace_nn.hyperpriors import Hyperprior
 from laplace_nn.likelihoods import Gaussian, Likelihood
@@ -39,7 +38,6 @@ MAX_NOISE_PRECISION = 1e6  # of standardised targets: noise of a thousandth of t
 PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION at once
 LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
 LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
-ROUGH = 1e-5  # max |∇E| / max(1, |E|) of a mode that is passed
 DEAD_RANGE = 1e-3  # of the outputs over the rows, below which no hidden unit is alive
 DRIFT_STEP = 1e-3  # of a central difference, relative to the weights
 DRIFT_ACCURACY = 1e-4  # to which the mode's motion is solved for
@@ -127,20 +125,19 @@ class EvidenceSurface:
         likelihood: Likelihood,
         theta: np.ndarray,
         max_iter: int,
-        rough: bool = False,
+        enough: float | None = None,
     ) -> State:
         """MAP fit from theta, and everything that follows from it.
 
-        A rough one ends at a relative gradient of `ROUGH`, where the evidence is off by little.
+        A state that is only passed may end at a larger relative gradient, ``enough``.
         """
         objective = self._objective(prior, likelihood)
-        tol = max(self.tol, ROUGH) if rough else self.tol
         result = find_map(
             objective,
             theta,
             solver=self.solver,
-            tol=tol,
-            enough=tol if rough else ENOUGH_GRADIENT,
+            tol=self.tol if enough is None else max(self.tol, enough),
+            rough=enough is not None,
             max_iter=max_iter,
             warn=False,
         )

@@ -23,7 +23,7 @@ from laplace_nn.network import MLP
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
-from laplace_nn.walk import Walk
+from laplace_nn.walk import STRENGTHS, Walk
 
 __all__ = [
     "CLASS_SHARES",
@@ -46,8 +46,8 @@ START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0))
 CLASS_SHARES = (0.1, 0.3, 0.00075, 0.03)
 # Where a walk through strengths starts for classes, as a share, and its ratio. The way up sheds
 # what the rows do not ask for and keeps the bends that they do, which a way down from a strong
-# prior may never find.
-WALK_SHARE, WALK_RATIO = 0.00075, 2.0
+# prior may never find. Rows that ask for more than the start allows turn the walk round.
+WALK_SHARE, WALK_RATIO = 0.003, 2.0
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -161,8 +161,9 @@ def reestimate(
         and better, with up to 10 prior groups, and where nothing but the evidence is climbed.
     strength_ratio : float, optional
         Where leave-one-out counts, the walk begins by multiplying all precisions that may move by
-        this ratio, again and again, until the score falls. One precision without noise has nothing
-        but its strength; others then move on along MacKay's updates, each for itself.
+        this ratio, again and again, until the score falls, or by its inverse, where the start has
+        stayed the best. One precision without noise has nothing but its strength; others then move
+        on along MacKay's updates, each for itself.
     solver : str, default="auto"
         See `find_map`.
     tol : float, default=1e-3
@@ -225,7 +226,8 @@ def reestimate(
         return Reestimation(state, True, "nothing to re-estimate", history)
     walking, dead = selection.loo > 0.0, None
     if walking and strength_ratio is not None:
-        start = surface.evaluate(prior, likelihood, theta, min(NEAR_ITERATIONS, max_iter))
+        budget = min(STRENGTHS.n_iter, max_iter)
+        start = surface.evaluate(prior, likelihood, theta, budget, STRENGTHS.gradient)
         note(start, "start")
     else:
         start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import minimize
 
-from laplace_nn.descent import ENOUGH_GRADIENT, Descent
+from laplace_nn.descent import Descent
 from laplace_nn.linalg import CG_ITERATIONS
 from laplace_nn.objective import NegativeLogPosterior
 
@@ -62,7 +62,7 @@ def find_map(
     *,
     solver: str = "auto",
     tol: float = 1e-6,
-    enough: float = ENOUGH_GRADIENT,
+    rough: bool = False,
     max_iter: int = 1000,
     callback: Callback | None = None,
     warn: bool = True,
@@ -84,8 +84,9 @@ def find_map(
         How to get near the minimum.
     tol : float, default=1e-6
         Converged where max |∇E| ≤ tol·max(1, |E|).
-    enough : float, default=1e-9
-        The same, below ``tol``: what further steps reach for while they still pay.
+    rough : bool, default=False
+        Whether to end as soon as the gradient is within ``tol``. Otherwise steps go on below it
+        while they pay, and a saddle is left.
     max_iter : int, default=1000
         Budget of damped Gauss-Newton steps; L-BFGS and CG have ten times as many iterations.
     callback : callable, optional
@@ -129,7 +130,7 @@ def find_map(
     n_iter = 0
     if solver != "lm":
         theta, n_iter = _scipy_minimise(objective, theta, solver, tol, 10 * max_iter, callback)
-    descent = Descent(objective, theta, tol, callback, enough)
+    descent = Descent(objective, theta, tol, callback, rough)
     descent.run(max_iter)
     point, n_iter = descent.point, n_iter + descent.n_iter
     converged = descent.near or descent.near_to_rounding

@@ -1,4 +1,4 @@
-"""A walk through hyperparameters that does not turn back; the best state it has seen is kept.
+"""A walk through hyperparameters, past worse states too; the best that it has seen is kept.
 
 Where leave-one-out has a say nothing proposes steps that climb: MacKay's updates lead up the
 evidence, and fits that are not finished make the score rough. So the walk goes on past worse
@@ -9,6 +9,7 @@ blind to the score, which so chooses between few states and cannot be fitted by 
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,12 +17,19 @@ from laplace_nn.ascent import OUT_OF_CYCLES
 from laplace_nn.evidence_surface import EvidenceSurface, State
 from laplace_nn.linalg import NotPositiveDefiniteError
 
-__all__ = ["Walk"]
+__all__ = ["MACKAY", "STRENGTHS", "Pace", "Walk"]
 
-MACKAY_ITERATIONS = 4  # of a MAP fit, while hyperparameters follow each other closely
-MACKAY_PATIENCE = 4  # states in a row that are no better
-STRENGTH_ITERATIONS = 8  # where a step is long, and each state is to be a mode
-STRENGTH_PATIENCE = 2
+
+class Pace(NamedTuple):
+    """How well the states of a walk are trained, and how long it goes on past the best one."""
+
+    n_iter: int  # of a MAP fit
+    gradient: float  # max |∇E| / max(1, |E|) at which it ends before
+    patience: int  # states in a row that are no better
+
+
+MACKAY = Pace(4, 1e-5, 4)  # hyperparameters follow each other closely
+STRENGTHS = Pace(8, 1e-3, 2)  # a step is long, and each state is to be near a mode
 
 
 class Walk:
@@ -42,8 +50,8 @@ class Walk:
     max_iter : int
         Largest budget of a MAP fit.
     strength_ratio : float, optional
-        By which all precisions are multiplied from state to state, before MacKay's updates move
-        each for itself.
+        By which all precisions are multiplied from state to state, or divided, where the start
+        has stayed the best, before MacKay's updates move each for itself.
     """
 
     def __init__(
@@ -66,12 +74,26 @@ class Walk:
     def run(self, max_cycles: int) -> str:
         """Walk, and say why the walk ended."""
         if self.strength_ratio is not None:
-            stronger = partial(self._scaled, self.strength_ratio)
-            reason = self._go(stronger, STRENGTH_ITERATIONS, STRENGTH_PATIENCE, max_cycles)
+            reason = self._through_strengths(self.strength_ratio, max_cycles)
             if not self.surface.fit_noise and np.sum(self.surface.moving(self.best.prior)) == 1:
                 return reason  # one precision without noise has nothing but its strength
-            self.here, self.theta, self.idle = self.best, self.best.map.theta, 0
-        return self._go(self.surface.along_mackay, MACKAY_ITERATIONS, MACKAY_PATIENCE, max_cycles)
+            self._return_to(self.best)
+        return self._go(self.surface.along_mackay, MACKAY, max_cycles)
+
+    def _through_strengths(self, ratio: float, max_cycles: int) -> str:
+        """One way, and where the start has stayed the best, from there the other way."""
+        start = self.best
+        reason = self._go(partial(self._scaled, ratio), STRENGTHS, max_cycles)
+        if self.best is start:
+            self._return_to(start)
+            reason = self._go(partial(self._scaled, 1.0 / ratio), STRENGTHS, max_cycles)
+        return reason
+
+    def _return_to(self, state: State) -> None:
+        """Go on from an earlier state."""
+        self.here, self.idle = state, 0
+        if not self.surface.is_dead(state.map.theta):
+            self.theta = state.map.theta
 
     def _scaled(self, ratio: float, state: State) -> np.ndarray:
         """Every moving precision multiplied by the same ratio."""
@@ -79,21 +101,19 @@ class Walk:
         step = np.where(moving, np.log(ratio), 0.0)
         return self.surface.bounded(state.log_hyperparameters + step)
 
-    def _go(
-        self, propose: Callable[[State], np.ndarray], n_iter: int, patience: int, max_cycles: int
-    ) -> str:
+    def _go(self, propose: Callable[[State], np.ndarray], pace: Pace, max_cycles: int) -> str:
         for _ in range(max_cycles):
             prior, likelihood = self.surface.moved(self.here, propose(self.here))
             try:
                 state = self.surface.evaluate(
-                    prior, likelihood, self.theta, min(n_iter, self.max_iter), rough=True
+                    prior, likelihood, self.theta, min(pace.n_iter, self.max_iter), pace.gradient
                 )
             except NotPositiveDefiniteError:
                 self.note(self.here, "refused")
                 return "rounding hides the data or the prior"
             self._see(state)
-            if self.idle >= patience:
-                return f"no better state in {patience} cycles"
+            if self.idle >= pace.patience:
+                return f"no better state in {pace.patience} cycles"
         return OUT_OF_CYCLES
 
     def _see(self, state: State) -> None:

@@ -226,6 +226,16 @@ def test_names():
     assert data.attrs["likelihood"] == data["fit"].attrs["likelihood"] == "Gaussian"
 
 
+def test_what_draws_in_long_tails_is_exported():
+    X, y = sine_table()
+    X = np.column_stack([X[:, 0], np.exp(4.0 * X[:, 0])])
+    estimator = build("regressor", n_restarts=1).fit(X, y)
+    constants = to_inference_data(estimator, X, y, random_state=0)["constant_data"]
+    origin, unit = (constants[name].values for name in ("tail_origin", "tail_unit"))
+    assert np.isnan(origin).tolist() == np.isnan(unit).tolist() == [True, False]
+    assert_allclose(np.arcsinh((X[:, 1] - origin[1]) / unit[1]), estimator.long_tails_(X)[:, 1])
+
+
 def test_seeds():
     same = to_inference_data(*regression(2), random_state=0)
     assert_array_equal(

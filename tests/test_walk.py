@@ -1,4 +1,4 @@
-"""A walk does not turn back, keeps the best of what it has seen, and knows when to end."""
+"""A walk goes on past worse states, keeps the best that it has seen, and knows when to end."""
 
 from functools import cache, partial
 
@@ -15,7 +15,7 @@ from laplace_nn.priors import ard, by_layer, single
 from laplace_nn.reestimation import reestimate
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
-from laplace_nn.walk import MACKAY_PATIENCE, STRENGTH_PATIENCE
+from laplace_nn.walk import MACKAY, STRENGTHS
 
 BOTH = Selection.named("evidence+loo", gaussian_log_scores)
 CLASSES = Selection.named("evidence+loo", partial(class_log_scores, link="auto", seed=0))
@@ -85,7 +85,7 @@ def test_the_end_is_the_best_state_trained(name):
 @EACH_WALK
 def test_it_goes_on_past_worse_states_until_its_patience_ends(name):
     found, merits = WALKS[name](), scores(name)
-    patience = STRENGTH_PATIENCE if name in ("weaker", "stronger") else MACKAY_PATIENCE
+    patience = STRENGTHS.patience if name in ("weaker", "stronger") else MACKAY.patience
     walked, tol = merits[:-1], 1e-3
     best = np.maximum.accumulate(walked)[:-1]
     better = np.diff(best, append=max(walked)) > tol * np.maximum(1.0, np.abs(best))
@@ -100,15 +100,27 @@ def test_it_goes_on_past_worse_states_until_its_patience_ends(name):
 @pytest.mark.parametrize(("name", "ratio"), [("weaker", 1.0 / 3.0), ("stronger", 3.0)])
 def test_one_precision_without_noise_goes_through_strengths_alone(name, ratio):
     walked = [entry["prior_precision"][0] for entry in WALKS[name]().history[:-1]]
-    assert len(walked) > STRENGTH_PATIENCE + 1
+    assert len(walked) > STRENGTHS.patience + 1
     assert_allclose(np.divide(walked[1:], walked[:-1]), ratio)
+
+
+def test_where_the_start_stays_the_best_the_walk_turns_round_once():
+    """From a start that is too strong a way up finds nothing, and one from there down does."""
+    found = through_strengths.__wrapped__(3.0)
+    walked = np.array([entry["prior_precision"][0] for entry in found.history[:-1]])
+    up = STRENGTHS.patience
+    assert_allclose(walked[1 : up + 1], walked[0] * 3.0 ** np.arange(1, up + 1))
+    down = walked[up + 1 :]
+    assert len(down) > STRENGTHS.patience
+    assert_allclose(down, walked[0] / 3.0 ** np.arange(1, len(down) + 1))
+    assert found.state.prior.precisions[0] < walked[0]
 
 
 def test_several_precisions_go_through_strengths_together_and_then_each_for_itself():
     walked = np.array([entry["prior_precision"] for entry in WALKS["groups"]().history[:-1]])
     together = np.ptp(walked, axis=1) < 1e-12 * walked[:, 0]
     n = int(np.argmin(together))  # the first apart
-    assert n > STRENGTH_PATIENCE
+    assert n > STRENGTHS.patience
     assert not np.any(together[n:])
     assert_allclose(walked[1:n] / walked[: n - 1], 1.0 / 3.0)
 

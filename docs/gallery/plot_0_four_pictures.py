@@ -178,7 +178,8 @@ axes[0].legend()
 rng = np.random.default_rng(101)
 x = np.concatenate([rng.uniform(-2.0, -0.9, 10), rng.uniform(0.9, 2.0, 10)])[:, None]
 y = np.sin(2.5 * x[:, 0]) + 0.1 * rng.normal(size=20)
-model = LaplaceMLPRegressor((10,), n_restarts=4, random_state=5).fit(x, y)
+settings = {"standardize": True, "n_restarts": 4, "random_state": 5}
+model = LaplaceMLPRegressor((10,), **settings).fit(x, y)
 
 line = np.linspace(-2.4, 2.4, 200)[:, None]
 standardised = RowBlocks((line - model.input_mean_) / model.input_scale_)

@@ -51,7 +51,8 @@ def compare(seed: int, n_hidden: int, n_chains: int, n_draws: int, n_steps: int)
     """
     x, y = draw_rows(seed)
     with noted_warnings() as sentences:
-        model = LaplaceMLPRegressor((n_hidden,), prior="layer", committee=1, random_state=seed)
+        settings = {"prior": "layer", "standardize": True, "committee": 1}
+        model = LaplaceMLPRegressor((n_hidden,), random_state=seed, **settings)
         model.fit(x[:, None], y)
     rows = RowBlocks(inner(model, x), (y[:, None] - model.target_mean_) / model.target_scale_)
     E = NegativeLogPosterior(model.mlp_, model.likelihood_, model.prior_, rows)

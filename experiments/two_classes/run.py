@@ -114,7 +114,8 @@ def learn(config: Config) -> Row:
     """The first sample's training run under the prior that its fit has found."""
     X, y, _ = sample(0)
     with noted_warnings():
-        model = LaplaceMLPClassifier(HIDDEN, random_state=0, committee=1).fit(X, y)
+        settings = {"standardize": True, "committee": 1, "random_state": 0}
+        model = LaplaceMLPClassifier(HIDDEN, **settings).fit(X, y)
     rows = RowBlocks((X - model.input_mean_) / model.input_scale_, y[:, None].astype(float))
     E = NegativeLogPosterior(model.mlp_, Bernoulli(), model.prior_, rows)
     path = [model.mlp_.initialise(np.random.default_rng(0), gain=0.3)]

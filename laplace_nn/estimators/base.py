@@ -74,9 +74,10 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         self, X: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray | None, likelihood: Likelihood
     ) -> None:
         """Fit standardised targets Y (N, K) on raw inputs X (N, D)."""
-        self._fit_standardiser(X, sample_weight)
-        rows = RowBlocks(self._standardised(X), Y, sample_weight)
         mlp = make_mlp(self.hidden_layer_sizes, self.activation, X.shape[1], Y.shape[1])
+        # A network without hidden layers is there to be linear in its inputs.
+        self._fit_standardiser(X, sample_weight, draw_in=mlp.n_layers > 1)
+        rows = RowBlocks(self._standardised(X), Y, sample_weight)
         size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
         check_room(
             size,

@@ -66,8 +66,10 @@ GaussianPrior, default="auto"
         What is believed of the precisions that are re-estimated: a group's weights have a standard
         deviation α^-½ ~ |N(0, 1)|, or, for a number, ln α ~ N(0, (ln hyperprior)²), that factor
         either way at one standard deviation. None lets the data alone decide.
-    standardize : bool, default=True
-        Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
+    standardize : "auto" or bool, default="auto"
+        Whether inputs are standardised inside (weighted mean 0, standard deviation 1). "auto" draws
+        in the long tails of columns before, by a logarithm that `LongTails` describes; True does
+        not, and neither does a network without hidden layers, which is linear in its inputs.
     n_restarts : int, default=3
         Starts from random weights.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
@@ -104,7 +106,11 @@ GaussianPrior, default="auto"
     theta_ : ndarray of shape (P,)
         MAP weights for standardised inputs, layer by layer.
     coefs_, intercepts_ : list of ndarray
-        The same for raw inputs, in MLPClassifier's shapes.
+        The same for raw inputs, in MLPClassifier's shapes; raw but for columns with long
+        tails, which enter as ``long_tails_(X)`` has them.
+    long_tails_ : LongTails
+        The columns with long tails, and what draws them in: ``long_tails_(X)``. None where
+        ``standardize`` is True or False, or there is no hidden layer.
     posterior_ : GaussianPosterior
         Over ``theta_``.
     committee_ : tuple of Member
@@ -167,7 +173,7 @@ GaussianPrior, default="auto"
         solver: str = "auto",
         prior_precision: Any = "auto",
         hyperprior: Any = "half_normal",
-        standardize: bool = True,
+        standardize: bool | str = "auto",
         n_restarts: int = 3,
         selection: str = "evidence+loo",
         committee: int | str = "all",

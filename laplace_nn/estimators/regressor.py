@@ -63,8 +63,10 @@ GaussianPrior, default="auto"
         either way at one standard deviation. None lets the data alone decide.
     noise_precision : "auto" or float, default="auto"
         β in units of 1/y²; "auto" re-estimates it. BayesianRidge calls this quantity alpha.
-    standardize : bool, default=True
-        Whether inputs are standardised inside (weighted mean 0, standard deviation 1).
+    standardize : "auto" or bool, default="auto"
+        Whether inputs are standardised inside (weighted mean 0, standard deviation 1). "auto" draws
+        in the long tails of columns before, by a logarithm that `LongTails` describes; True does
+        not, and neither does a network without hidden layers, which is linear in its inputs.
     normalize_y : bool, default=True
         Whether targets are. Evidence, noise precision and predictions are in the units of y
         either way.
@@ -102,7 +104,11 @@ GaussianPrior, default="auto"
     theta_ : ndarray of shape (P,)
         MAP weights for standardised inputs and targets, layer by layer.
     coefs_, intercepts_ : list of ndarray
-        The same for raw inputs and targets, in MLPRegressor's shapes.
+        The same for raw inputs and targets, in MLPRegressor's shapes; raw but for columns with long
+        tails, which enter as ``long_tails_(X)`` has them.
+    long_tails_ : LongTails
+        The columns with long tails, and what draws them in: ``long_tails_(X)``. None where
+        ``standardize`` is True or False, or there is no hidden layer.
     posterior_ : GaussianPosterior
         Over ``theta_``.
     committee_ : tuple of Member
@@ -168,7 +174,7 @@ GaussianPrior, default="auto"
         prior_precision: Any = "auto",
         hyperprior: Any = "half_normal",
         noise_precision: Any = "auto",
-        standardize: bool = True,
+        standardize: bool | str = "auto",
         normalize_y: bool = True,
         n_restarts: int = 3,
         selection: str = "evidence+loo",

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from laplace_nn.estimators.inputs import mean_and_scale
+from laplace_nn.estimators.tails import LongTails
 from laplace_nn.network import MLP
 from laplace_nn.rows import RowBlocks
 
@@ -12,23 +13,31 @@ __all__ = ["ScaledInputs", "ScaledTargets"]
 
 
 class ScaledInputs:
-    """Inputs are standardised inside, which ``coefs_`` and ``intercepts_`` undo."""
+    """Long tails drawn in, inputs standardised, which ``coefs_`` and ``intercepts_`` undo."""
 
     mlp_: MLP
     theta_: np.ndarray
-    standardize: bool
+    standardize: bool | str
 
-    def _fit_standardiser(self, X: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def _fit_standardiser(
+        self, X: np.ndarray, sample_weight: np.ndarray | None, draw_in: bool
+    ) -> None:
+        draw_in = draw_in and self.standardize == "auto"
+        self.long_tails_ = LongTails.found(X, sample_weight) if draw_in else LongTails.none()
         if self.standardize:
-            self.input_mean_, self.input_scale_ = mean_and_scale(X, sample_weight)
+            drawn = self.long_tails_(X)
+            self.input_mean_, self.input_scale_ = mean_and_scale(drawn, sample_weight)
         else:
             self.input_mean_, self.input_scale_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
 
     def _standardised(self, X: np.ndarray) -> np.ndarray:
-        return (X - self.input_mean_) / self.input_scale_
+        return (self.long_tails_(X) - self.input_mean_) / self.input_scale_
 
     def _set_coefficients(self) -> None:
-        """coefs_ (fan-in, fan-out) and intercepts_ of the network on raw inputs and outputs."""
+        """coefs_ (fan-in, fan-out) and intercepts_ of the network on inputs as passed.
+
+        A column with a long tail enters as `long_tails_` has it. Outputs are in units of y.
+        """
         layers = self.mlp_.unpack(self.theta_)
         (W, b), rest = layers[0], layers[1:]
         W = W / self.input_scale_

@@ -266,7 +266,7 @@ def _in_units(estimator: Any, inner: np.ndarray) -> Variable:
 def _constants(
     estimator: Any, member: Member, X: np.ndarray, rows: RowBlocks
 ) -> dict[str, Variable]:
-    """Inputs, hyperparameters, standardisation, and weights that are held."""
+    """Inputs, hyperparameters, what is done to the units, and weights that are held."""
     found: dict[str, Variable] = {
         "X": (("obs", "input"), X.astype(np.float64)),
         "prior_precision": (("group",), member.prior.precisions),
@@ -274,6 +274,11 @@ def _constants(
         "input_mean": (("input",), estimator.input_mean_),
         "input_scale": (("input",), estimator.input_scale_),
     }
+    tails = estimator.long_tails_
+    if len(tails.columns):
+        for name, values in (("tail_origin", tails.origins), ("tail_unit", tails.units)):
+            found[name] = ("input",), np.full(X.shape[1], np.nan)
+            found[name][1][tails.columns] = values
     if isinstance(member.state.likelihood, Gaussian):
         scale = estimator.target_scale_
         found |= {

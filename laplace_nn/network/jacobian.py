@@ -162,11 +162,11 @@ class LayerwiseJacobian:
         (n, r, _), (m, s, _) = self.shape, right.shape
         total = np.zeros((n, r, m, s))
         for layer, (units, scales, columns) in self._factored(variances):
-            S, T = self.signals[layer][..., units], right.signals[layer][..., units]
-            z, x = _with_one(self.activations[layer]), _with_one(right.activations[layer])
-            signals = (S * scales).reshape(n * r, -1) @ T.reshape(m * s, -1).T
-            inputs = (z * columns) @ x.T  # (N, N')
-            part = signals.reshape(n, r, m, s)
+            S, z = self._half(layer, units, scales, columns)
+            # The very same array on both sides is a symmetric product, of half the work.
+            T, x = (S, z) if right is self else right._half(layer, units, scales, columns)
+            inputs = z @ x.T  # (N, N')
+            part = (S @ T.T).reshape(n, r, m, s)
             part *= inputs[:, None, :, None]
             total += part
         return total.reshape(n * r, m * s)
@@ -221,6 +221,13 @@ class LayerwiseJacobian:
             for index, columns in enumerate(patterns):
                 units = np.flatnonzero(owner.ravel() == index)
                 yield layer, (units, scales[units], columns)
+
+    def _half(
+        self, layer: int, units: np.ndarray | slice, scales: np.ndarray, columns: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A layer's signals times √u, (N·R, n_units), and its inputs times √c, (N, n_in + 1)."""
+        S = (self.signals[layer][..., units] * np.sqrt(scales)).reshape(-1, len(scales))
+        return S, _with_one(self.activations[layer]) * np.sqrt(columns)
 
     def _layers(
         self,

@@ -286,7 +286,7 @@ BAD_PARAMETERS = {
     "max_cycles": [0, 1.5, None],
     "tol": [0.0, -1e-3, "small", np.nan],
     "gradient_tol": [0.0, -1e-3, None],
-    "standardize": ["yes", None, 1],
+    "standardize": ["yes", "Auto", None, 1],
     "warm_start": ["yes", None],
 }
 
