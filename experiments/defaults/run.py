@@ -31,13 +31,14 @@ TIME = "a quarter of an hour with `--jobs 2`"
 BENCHMARKS = (uci_regression.BENCHMARK, uci_classification.BENCHMARK)
 GAIN = 0.1  # nats a row that an alternative may gain on a set, beyond two standard errors
 
-#: The defaults are selection="evidence+loo" and prior="auto".
+#: The defaults are selection="evidence+loo", prior="auto" and standardize="auto".
 ALTERNATIVES: dict[str, dict[str, Any]] = {
     "default": {},
     'selection="evidence"': {"selection": "evidence"},
     'selection="loo"': {"selection": "loo"},
     'prior="ard"': {"prior": "ard"},
     'prior="layer"': {"prior": "layer"},
+    "standardize=True": {"standardize": True},
 }
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from laplace_nn.estimators.inputs import mean_and_scale
+
 __all__ = ["LongTails"]
 
 # Of a column, which stand for all of its rows; a power of two seldom falls between two of them.
@@ -58,10 +60,12 @@ class LongTails:
         the column nearer to a Gaussian, by the likelihood (Box & Cox 1964, equation 8). Columns of
         two values have none.
         """
-        found = []
-        for d, x in enumerate(_quantiles(X, sample_weight).T):
-            reach = np.max(np.abs(x - np.mean(x)))
-            if reach <= LONG_REACH * np.std(x) or not np.any((x != x[0]) & (x != x[-1])):
+        found, quantiles = [], _quantiles(X, sample_weight)
+        mean, scale = mean_and_scale(quantiles, None)  # a constant column's scale is 1
+        reaches = np.max(np.abs(quantiles - mean), axis=0) / scale
+        for d in np.flatnonzero(reaches > LONG_REACH):
+            x = quantiles[:, d]
+            if not np.any((x != x[0]) & (x != x[-1])):
                 continue
             places = [_place(x, origin) for origin in (x[0], x[-1], float(np.median(x)))]
             gain, origin, unit = max(places)

@@ -13,6 +13,8 @@ COLUMNS = {
     "normal": (Z, False),
     "uniform": (np.linspace(-1.0, 1.0, 400), False),
     "constant": (np.full(400, 3.0), False),
+    "constant but for rounding": (np.where(Z > 2.0, np.nextafter(3.0, 4.0), 3.0), False),
+    "rounding thrice": (3.0 + 4.5e-16 * np.round(np.maximum(Z, 1.0)), False),
     "rare flag": ((Z > 2.0).astype(float), False),
     "log-normal": (np.exp(Z), True),
     "left log-normal": (-np.exp(Z), True),
