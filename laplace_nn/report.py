@@ -27,6 +27,7 @@ from laplace_nn.displays import (
     RestartsDisplay,
 )
 from laplace_nn.displays.checks import observed_targets
+from laplace_nn.estimators.labels import names_of_long_tails
 from laplace_nn.tables import scores
 
 if TYPE_CHECKING:
@@ -195,10 +196,13 @@ def _summary(estimator: Any, train: _Rows, test: _Rows | None, task: str) -> str
         ("leave-one-out log score", f"{estimator.loo_log_score_:.3f} nats a row"),
         ("modes in the committee", str(n_modes)),
     ]
+    drawn_in = names_of_long_tails(estimator, train.X)
+    if drawn_in:
+        entries.insert(1, ("inputs with long tails, drawn in", ", ".join(drawn_in)))
     if task == "regression":
         noise = np.atleast_1d(estimator.noise_precision_) ** -0.5
         sizes = ", ".join(f"{value:.4g}" for value in noise)
-        entries.insert(3, ("noise standard deviation", f"{sizes} in the target's units"))
+        entries.insert(-3, ("noise standard deviation", f"{sizes} in the target's units"))
     for rows in filter(None, (train, test)):
         found = scores(estimator, rows.X, rows.y, task)
         names = {"rmse": "RMSE", "error_rate": "error rate", "log_likelihood": "log score a row"}

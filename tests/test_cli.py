@@ -72,6 +72,16 @@ def fitted(tmp_path_factory):
 
 
 class TestFit:
+    def test_long_tails_are_told_by_name(self, write, tmp_path, capsys):
+        table = regression_table()
+        table["income"] = np.exp(3.0 * np.random.default_rng(1).normal(size=len(table)))
+        command = ["fit", write(table), "--target", "y", "--out", str(tmp_path / "out"), *HIDDEN]
+        assert main(command) == 0
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        assert summary["long_tails_drawn_in"] == ["income"]
+        shown = capsys.readouterr().out
+        assert "long tails drawn in: income\nprior precision: " in shown
+
     def test_regression_with_held_out_rows(self, write, tmp_path, capsys):
         out = tmp_path / "deep" / "out"
         data = write(regression_table())

@@ -4,6 +4,7 @@ import base64
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from laplace_nn import LaplaceMLPRegressor
@@ -53,6 +54,18 @@ def test_the_figures_are_the_estimators(tmp_path):
     assert set(call.split(", ")) == {
         *("hidden_layer_sizes=(3,)", "n_restarts=2", "tol=0.1", "random_state=0")
     }
+
+
+def test_long_tails_are_told_by_name(tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"age": rng.normal(size=40), "income": np.exp(2.0 * rng.normal(size=40))})
+    y = X["age"] + np.log(X["income"]) + 0.1 * rng.normal(size=40)
+    settings = {"n_restarts": 1, "random_state": 0}
+    for standardize, told in (("auto", True), (True, False)):
+        model = LaplaceMLPRegressor((3,), standardize=standardize, **settings).fit(X, y)
+        text = read(report(model, X, y, tmp_path / f"{told}.html"))
+        line = "<tr><th>inputs with long tails, drawn in</th><td>income</td></tr>"
+        assert (line in text) == told
 
 
 def test_findings_are_told_in_their_sentences(tmp_path):

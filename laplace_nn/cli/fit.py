@@ -12,6 +12,7 @@ import numpy as np
 
 from laplace_nn.cli.output import PROGRAM, staged, warnings_heard
 from laplace_nn.cli.table_rows import Table, add_options, estimator_for, fitting, hidden, read
+from laplace_nn.estimators.labels import names_of_long_tails
 from laplace_nn.tables import TableModel, predictions, scores
 
 LIBRARIES = ("laplace-nn", "numpy", "scipy", "scikit-learn", "pandas", "joblib")
@@ -60,6 +61,7 @@ def _summary(table: Table, estimator: Any, heard: list[str]) -> dict[str, Any]:
         "target": table.target,
         "columns": table.inputs.kinds,
         "columns_left_out": list(table.inputs.left_out),
+        "long_tails_drawn_in": names_of_long_tails(estimator),
         "n_rows": {part: len(rows.y) for part, rows in parts.items()},
         "predictions_of": "test rows" if table.test else "training rows",
         "hidden_layer_sizes": list(estimator.hidden_layer_sizes),
@@ -148,8 +150,10 @@ def _shown(summary: dict[str, Any]) -> str:
         f"effective parameters: {summary['n_effective_params']:.1f} of {summary['n_params']}",
         f"log evidence: {summary['log_marginal_likelihood']:.2f}",
     ]
+    if summary["long_tails_drawn_in"]:
+        lines.insert(0, f"long tails drawn in: {', '.join(summary['long_tails_drawn_in'])}")
     if "noise_sd" in found:
-        lines.insert(1, f"noise standard deviation: {found['noise_sd']:.4g}")
+        lines.insert(-2, f"noise standard deviation: {found['noise_sd']:.4g}")
     for part, values in summary["scores"].items():
         shown = ", ".join(f"{name.replace('_', ' ')} {v:.4g}" for name, v in values.items())
         lines.append(f"{part} rows ({summary['n_rows'][part]}): {shown}")

@@ -4,7 +4,7 @@ from typing import Any
 
 from sklearn.base import is_classifier
 
-__all__ = ["feature_names", "names_of_targets", "output_names"]
+__all__ = ["feature_names", "names_of_long_tails", "names_of_targets", "output_names"]
 
 
 def feature_names(estimator: Any, X: Any = None) -> list[str]:
@@ -13,6 +13,12 @@ def feature_names(estimator: Any, X: Any = None) -> list[str]:
         if names is not None:
             return [str(name) for name in names]
     return [f"x{index}" for index in range(estimator.n_features_in_)]
+
+
+def names_of_long_tails(estimator: Any, X: Any = None) -> list[str]:
+    """Names of the inputs whose long tails are drawn in."""
+    names = feature_names(estimator, X)
+    return [names[column] for column in estimator.long_tails_.columns]
 
 
 def names_of_targets(n_targets: int) -> tuple[str, ...]:
