@@ -189,7 +189,7 @@ class Descent:
     callback : callable, optional
         Called with the weights after every step.
     rough : bool, default=False
-        Whether to end at the tolerance, be it at a saddle. Otherwise steps go on while they pay.
+        Whether to end at the tolerance. Otherwise steps go on below it while they pay.
     """
 
     def __init__(
@@ -229,10 +229,7 @@ class Descent:
     def run(self, max_iter: int) -> None:
         """Descend until the gradient has vanished at a minimum, or the budget of steps ends."""
         while self.n_iter < max_iter:
-            if self._finished():
-                going_on = not self.rough and self._leave_saddle()
-            else:
-                going_on = self._advance()
+            going_on = self._leave_saddle() if self._finished() else self._advance()
             if not going_on:
                 return
             self.n_iter += 1

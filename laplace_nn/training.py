@@ -86,7 +86,7 @@ def find_map(
         Converged where max |∇E| ≤ tol·max(1, |E|).
     rough : bool, default=False
         Whether to end as soon as the gradient is within ``tol``. Otherwise steps go on below it
-        while they pay, and a saddle is left.
+        while they pay.
     max_iter : int, default=1000
         Budget of damped Gauss-Newton steps; L-BFGS and CG have ten times as many iterations.
     callback : callable, optional

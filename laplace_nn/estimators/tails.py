@@ -24,8 +24,9 @@ class LongTails:
 
     x' = asinh((x - origin) / unit), which is straight near the origin and ±ln(2|u|) far from it.
     The origin is an end of the column, where the other tail is the long one, or the median, where
-    both are; the unit is the median distance from it. So the units and signs of x make no
-    difference, and since a logarithm has no bound, new rows far out stay far out.
+    both are; the unit is the median distance from it, of the rows that are not at it: many zeros do
+    not make a long tail of the others. So the units and signs of x make no difference, and since a
+    logarithm has no bound, new rows far out stay far out.
 
     Parameters
     ----------
@@ -100,8 +101,7 @@ def _quantiles(X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
 def _place(x: np.ndarray, origin: float) -> tuple[float, float, float]:
     """What drawing in from an origin gains, in nats a row, the origin, and the unit."""
     distances = np.abs(x - origin)
-    # Half of the rows may lie at the origin itself; then the unit is the mean distance.
-    unit = float(np.median(distances)) or float(np.mean(distances))
+    unit = float(np.median(distances[distances > 0.0]))
     u = (x - origin) / unit
     # The slope, 1 / √(1 + u²), makes the difference between densities of x and of x'.
     slopes = -0.5 * float(np.mean(np.log1p(u * u)))
