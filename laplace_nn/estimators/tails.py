@@ -58,8 +58,8 @@ class LongTails:
         """Those of X (N, D) with sample weights (N,), if given.
 
         A tail is long if it reaches beyond three standard deviations and if drawing it in brings
-        the column nearer to a Gaussian, by the likelihood (Box & Cox 1964, equation 8). Columns of
-        two values have none.
+        the rows that are not at its origin nearer to a Gaussian, by the likelihood (Box & Cox 1964,
+        equation 8). Columns of two values have none.
         """
         found, quantiles = [], _quantiles(X, sample_weight)
         mean, scale = mean_and_scale(quantiles, None)  # a constant column's scale is 1
@@ -99,10 +99,10 @@ def _quantiles(X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
 
 
 def _place(x: np.ndarray, origin: float) -> tuple[float, float, float]:
-    """What drawing in from an origin gains, in nats a row, the origin, and the unit."""
-    distances = np.abs(x - origin)
-    unit = float(np.median(distances[distances > 0.0]))
-    u = (x - origin) / unit
+    """What drawing in from an origin gains, in nats a row that is not there; origin and unit."""
+    apart = x[x != origin] - origin
+    unit = float(np.median(np.abs(apart)))
+    u = apart / unit
     # The slope, 1 / √(1 + u²), makes the difference between densities of x and of x'.
     slopes = -0.5 * float(np.mean(np.log1p(u * u)))
     gain = float(np.log(np.std(u)) - np.log(np.std(np.arcsinh(u)))) + slopes

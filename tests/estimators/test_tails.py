@@ -18,6 +18,7 @@ COLUMNS = {
     "rare flag": ((Z > 2.0).astype(float), False),
     "log-normal": (np.exp(Z), True),
     "left log-normal": (-np.exp(Z), True),
+    "zeros and a hump": (np.where(Z > 1.4, 5.0 + 0.1 * np.arange(400) % 3.0, 0.0), False),
     "mostly zero": (np.where(Z > 0.7, np.exp(2.0 * Z), 0.0), True),
     "two tails": (np.sinh(1.5 * Z), True),
     "one gross error": (np.where(np.arange(400) == 17, 1e3, Z), True),
