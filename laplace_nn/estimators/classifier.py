@@ -70,8 +70,9 @@ GaussianPrior, default="auto"
         Whether inputs are standardised inside (weighted mean 0, standard deviation 1). "auto" draws
         in the long tails of columns before, by a logarithm that `LongTails` describes; True does
         not, and neither does a network without hidden layers, which is linear in its inputs.
-    n_restarts : int, default=3
-        Starts from random weights.
+    n_restarts : int, default=2
+        Starts from random weights. Where hidden units are many, they tend to end in the same
+        function.
     selection : {"evidence", "loo", "evidence+loo"}, default="evidence+loo"
         By what a start's best state is known, and modes are ranked: the log evidence, the summed
         leave-one-out log score, or the first plus twice the second. The evidence alone is climbed;
@@ -174,7 +175,7 @@ GaussianPrior, default="auto"
         prior_precision: Any = "auto",
         hyperprior: Any = "half_normal",
         standardize: bool | str = "auto",
-        n_restarts: int = 3,
+        n_restarts: int = 2,
         selection: str = "evidence+loo",
         committee: int | str = "all",
         committee_weights: str = "stacking",
