@@ -188,21 +188,23 @@ def _table(entries: Sequence[tuple[str, str]]) -> str:
 def _summary(estimator: Any, train: _Rows, test: _Rows | None, task: str) -> str:
     mlp, n_modes = estimator.mlp_, len(estimator.committee_)
     gamma = f"{np.sum(estimator.n_effective_params_):.1f} of {mlp.n_params}"
-    entries = [
-        ("training rows", f"{len(train.y)} with {estimator.n_features_in_} inputs"),
+    drawn_in = names_of_long_tails(estimator, train.X)
+    entries = [("training rows", f"{len(train.y)} with {estimator.n_features_in_} inputs")]
+    if drawn_in:
+        entries.append(("inputs with long tails, drawn in", ", ".join(drawn_in)))
+    entries += [
         ("network", f"{' - '.join(map(str, mlp.layer_sizes))}, {mlp.activation.name} units"),
         ("weights determined by the data, γ", gamma),
+    ]
+    if task == "regression":
+        noise = np.atleast_1d(estimator.noise_precision_) ** -0.5
+        sizes = ", ".join(f"{value:.4g}" for value in noise)
+        entries.append(("noise standard deviation", f"{sizes} in the target's units"))
+    entries += [
         ("log evidence", f"{estimator.log_marginal_likelihood_:.2f} nats"),
         ("leave-one-out log score", f"{estimator.loo_log_score_:.3f} nats a row"),
         ("modes in the committee", str(n_modes)),
     ]
-    drawn_in = names_of_long_tails(estimator, train.X)
-    if drawn_in:
-        entries.insert(1, ("inputs with long tails, drawn in", ", ".join(drawn_in)))
-    if task == "regression":
-        noise = np.atleast_1d(estimator.noise_precision_) ** -0.5
-        sizes = ", ".join(f"{value:.4g}" for value in noise)
-        entries.insert(-3, ("noise standard deviation", f"{sizes} in the target's units"))
     for rows in filter(None, (train, test)):
         found = scores(estimator, rows.X, rows.y, task)
         names = {"rmse": "RMSE", "error_rate": "error rate", "log_likelihood": "log score a row"}

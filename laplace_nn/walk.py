@@ -69,24 +69,25 @@ class Walk:
         self.here = self.best = start
         self.theta = theta if surface.is_dead(start.map.theta) else start.map.theta
         self.mode = start if start.map.converged else None  # the best state that is a true mode
-        self.idle = 0
+        self.idle = self.left = 0
 
     def run(self, max_cycles: int) -> str:
         """Walk, and say why the walk ended."""
+        self.left = max_cycles
         if self.strength_ratio is not None:
-            reason = self._through_strengths(self.strength_ratio, max_cycles)
+            reason = self._through_strengths(self.strength_ratio)
             if not self.surface.fit_noise and np.sum(self.surface.moving(self.best.prior)) == 1:
                 return reason  # one precision without noise has nothing but its strength
             self._return_to(self.best)
-        return self._go(self.surface.along_mackay, MACKAY, max_cycles)
+        return self._go(self.surface.along_mackay, MACKAY)
 
-    def _through_strengths(self, ratio: float, max_cycles: int) -> str:
+    def _through_strengths(self, ratio: float) -> str:
         """One way, and where the start has stayed the best, from there the other way."""
         start = self.best
-        reason = self._go(partial(self._scaled, ratio), STRENGTHS, max_cycles)
+        reason = self._go(partial(self._scaled, ratio), STRENGTHS)
         if self.best is start:
             self._return_to(start)
-            reason = self._go(partial(self._scaled, 1.0 / ratio), STRENGTHS, max_cycles)
+            reason = self._go(partial(self._scaled, 1.0 / ratio), STRENGTHS)
         return reason
 
     def _return_to(self, state: State) -> None:
@@ -101,8 +102,9 @@ class Walk:
         step = np.where(moving, np.log(ratio), 0.0)
         return self.surface.bounded(state.log_hyperparameters + step)
 
-    def _go(self, propose: Callable[[State], np.ndarray], pace: Pace, max_cycles: int) -> str:
-        for _ in range(max_cycles):
+    def _go(self, propose: Callable[[State], np.ndarray], pace: Pace) -> str:
+        while self.left > 0:
+            self.left -= 1
             prior, likelihood = self.surface.moved(self.here, propose(self.here))
             try:
                 state = self.surface.evaluate(

@@ -149,6 +149,13 @@ def test_out_of_cycles():
     assert [entry["event"] for entry in found.history] == ["start", "step", "step", "end"]
 
 
+def test_the_turn_and_the_updates_share_one_budget_of_cycles():
+    found = through_strengths.__wrapped__(3.0, by_layer, max_cycles=STRENGTHS.patience + 1)
+    assert found.reason == OUT_OF_CYCLES
+    events = [entry["event"] for entry in found.history]
+    assert events == ["start", *["step"] * (STRENGTHS.patience + 1), "end"]
+
+
 @pytest.mark.parametrize("name", ["mackay", "groups"])
 def test_twice_the_same_is_the_same_to_the_bit(name):
     again = {

@@ -145,15 +145,16 @@ def _shown(summary: dict[str, Any]) -> str:
     """What the user reads."""
     found = summary["hyperparameters"]
     precisions = ", ".join(f"{n} {v:.3g}" for n, v in found["prior_precision"].items())
-    lines = [
-        f"prior precision: {precisions}",
+    lines = []
+    if summary["long_tails_drawn_in"]:
+        lines.append(f"long tails drawn in: {', '.join(summary['long_tails_drawn_in'])}")
+    lines.append(f"prior precision: {precisions}")
+    if "noise_sd" in found:
+        lines.append(f"noise standard deviation: {found['noise_sd']:.4g}")
+    lines += [
         f"effective parameters: {summary['n_effective_params']:.1f} of {summary['n_params']}",
         f"log evidence: {summary['log_marginal_likelihood']:.2f}",
     ]
-    if summary["long_tails_drawn_in"]:
-        lines.insert(0, f"long tails drawn in: {', '.join(summary['long_tails_drawn_in'])}")
-    if "noise_sd" in found:
-        lines.insert(-2, f"noise standard deviation: {found['noise_sd']:.4g}")
     for part, values in summary["scores"].items():
         shown = ", ".join(f"{name.replace('_', ' ')} {v:.4g}" for name, v in values.items())
         lines.append(f"{part} rows ({summary['n_rows'][part]}): {shown}")

@@ -269,13 +269,13 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     noise = parameters.get("noise_precision", "auto")
     if not isinstance(noise, str | int | float | np.number):
         raise ValueError(f'noise_precision must be "auto" or a positive number; got {noise!r}.')
-    for name, also in (("standardize", ("auto",)), ("normalize_y", ()), ("warm_start", ())):
+    for name in ("normalize_y", "warm_start"):
         value = parameters.get(name, False)
-        if not isinstance(value, bool | np.bool_) and not (
-            isinstance(value, str) and value in also
-        ):
-            expected = ", ".join([*map(repr, also), "True or False"])
-            raise ValueError(f"{name} must be {expected}; got {value!r}.")
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False; got {value!r}.")
+    value = parameters["standardize"]
+    if not (isinstance(value, bool | np.bool_) or (isinstance(value, str) and value == "auto")):
+        raise ValueError(f"standardize must be 'auto', True or False; got {value!r}.")
 
 
 def _check_committee(committee: Any) -> None:

@@ -61,7 +61,8 @@ class LongTails:
         the rows that are not at its origin nearer to a Gaussian, by the likelihood (Box & Cox 1964,
         equation 8). Columns of two values have none.
         """
-        found, quantiles = [], _quantiles(X, sample_weight)
+        found, shares = [], (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+        quantiles = np.quantile(X, shares, axis=0, method="inverted_cdf", weights=sample_weight)
         mean, scale = mean_and_scale(quantiles, None)  # a constant column's scale is 1
         reaches = np.max(np.abs(quantiles - mean), axis=0) / scale
         for d in np.flatnonzero(reaches > LONG_REACH):
@@ -84,18 +85,6 @@ class LongTails:
         out = np.array(X, dtype=np.float64)
         out[:, self.columns] = np.arcsinh((out[:, self.columns] - self.origins) / self.units)
         return out
-
-
-def _quantiles(X: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
-    """Evenly spaced quantiles of every column, all of them values of rows, (`N_QUANTILES`, D)."""
-    weights = np.ones(len(X)) if sample_weight is None else sample_weight
-    shares = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-    found = np.empty((N_QUANTILES, X.shape[1]))
-    for d, x in enumerate(X.T):
-        order = np.argsort(x, kind="stable")
-        below = np.cumsum(weights[order])
-        found[:, d] = x[order[np.searchsorted(below, shares * below[-1])]]
-    return found
 
 
 def _place(x: np.ndarray, origin: float) -> tuple[float, float, float]:

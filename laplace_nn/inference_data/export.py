@@ -277,8 +277,9 @@ def _constants(
     tails = estimator.long_tails_
     if len(tails.columns):
         for name, values in (("tail_origin", tails.origins), ("tail_unit", tails.units)):
-            found[name] = ("input",), np.full(X.shape[1], np.nan)
-            found[name][1][tails.columns] = values
+            of_inputs = np.full(X.shape[1], np.nan)
+            of_inputs[tails.columns] = values
+            found[name] = ("input",), of_inputs
     if isinstance(member.state.likelihood, Gaussian):
         scale = estimator.target_scale_
         found |= {
