@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
+from threadpoolctl import threadpool_info
 
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.displays.evidence import EvidenceDisplay
@@ -188,6 +189,18 @@ def test_workers_change_nothing(backend):
         assert_array_equal(one.theta_, other.theta_)
     numbers = compared().table().drop(columns="seconds")
     pd.testing.assert_frame_equal(found.table().drop(columns="seconds"), numbers, check_exact=True)
+
+
+def test_workers_that_are_threads_leave_the_machine_as_it_was():
+    """Each sets the number of BLAS threads of the whole process for its fit."""
+    before = blas_threads_now()
+    with joblib.parallel_config(backend="threading"):
+        compare({str(h): regressor(h) for h in WIDTHS}, *sine_table(60), n_jobs=2)
+    assert blas_threads_now() == before
+
+
+def blas_threads_now():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
 # Names

@@ -4,9 +4,10 @@ import os
 from contextlib import AbstractContextManager
 
 import numpy as np
+from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-__all__ = ["blas_threads", "check_room"]
+__all__ = ["blas_threads", "check_room", "shared_blas"]
 
 ONE_THREAD_SIZE = 2000  # of a matrix, below which BLAS threads cost more than they bring
 N_MATRICES = 4  # of the largest one's size that are alive at the same time
@@ -15,6 +16,15 @@ N_MATRICES = 4  # of the largest one's size that are alive at the same time
 def blas_threads(size: int) -> AbstractContextManager:
     """One BLAS thread for small matrices, as many as there are for large ones."""
     return threadpool_limits(1 if size < ONE_THREAD_SIZE else None, user_api="blas")
+
+
+def shared_blas(n_jobs: int | None) -> AbstractContextManager:
+    """One BLAS thread while several workers share the machine, and afterwards as before.
+
+    Workers that are threads set and restore the one number of the process each in its turn, and
+    would leave it as another has set it.
+    """
+    return threadpool_limits(1 if effective_n_jobs(n_jobs) > 1 else None, user_api="blas")
 
 
 def check_room(size: int, what: str, remedy: str) -> None:

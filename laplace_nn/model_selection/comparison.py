@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import get_tags
 
 from laplace_nn.estimators.base import BaseLaplaceMLP
+from laplace_nn.estimators.machine import shared_blas
 from laplace_nn.evidence import symmetry_term
 from laplace_nn.units import separated_units
 
@@ -174,9 +175,10 @@ def compare(
     _check(named, criterion)
     if (X_test is None) != (y_test is None):
         raise ValueError("X_test and y_test go together; only one of them came: pass both.")
-    fits = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_one)(name, model, X, y, sample_weight) for name, model in named.items()
-    )
+    with shared_blas(n_jobs):
+        fits = Parallel(n_jobs=n_jobs)(
+            delayed(_fit_one)(name, model, X, y, sample_weight) for name, model in named.items()
+        )
     models = [model for model, _, _ in fits]
     columns = _columns(named, fits, symmetry)
     if X_test is not None:
