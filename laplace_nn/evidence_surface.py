@@ -131,7 +131,7 @@ class EvidenceSurface:
 
         A state that is only passed may end at a larger relative gradient, ``enough``.
         """
-        objective = self._objective(prior, likelihood)
+        objective = self.objective(prior, likelihood)
         result = find_map(
             objective,
             theta,
@@ -189,6 +189,18 @@ class EvidenceSurface:
         step = np.clip(share * full, -LONGEST_STEP, LONGEST_STEP)
         return self.bounded(old + np.where(pruned, full, step))
 
+    def scaled(self, state: State, ratio: float) -> np.ndarray:
+        """(ln α, ln β) with every precision that may move multiplied by the same ratio."""
+        moving = np.append(self.moving(state.prior), False)
+        step = np.where(moving, np.log(ratio), 0.0)
+        return self.bounded(state.log_hyperparameters + step)
+
+    def with_own_noise(self, state: State) -> np.ndarray:
+        """(ln α, ln β) with MacKay's noise precision, and the others as they are."""
+        target = state.log_hyperparameters
+        target[-1] = self._log_noise_precision(state)
+        return self.bounded(target)
+
     def without_effect(self, state: State) -> np.ndarray:
         """The groups whose weights the data leave to the prior, (G,).
 
@@ -235,7 +247,7 @@ class EvidenceSurface:
         determinant is differenced.
         """
         theta, prior = state.map.theta, state.prior
-        objective = self._objective(prior, state.likelihood)
+        objective = self.objective(prior, state.likelihood)
         product, solve = objective.hessian_products(theta), state.posterior.solve
         drift = np.zeros(prior.n_groups)
         for group in np.flatnonzero(prior.squared_norms(theta) > 0.0):
@@ -276,7 +288,8 @@ class EvidenceSurface:
         """NK."""
         return self.rows.total_weight * self.mlp.n_outputs
 
-    def _objective(self, prior: GaussianPrior, likelihood: Likelihood) -> NegativeLogPosterior:
+    def objective(self, prior: GaussianPrior, likelihood: Likelihood) -> NegativeLogPosterior:
+        """What a MAP fit at a point of the surface minimises."""
         return NegativeLogPosterior(self.mlp, likelihood, prior, self.rows, self.anchor)
 
     def moved(

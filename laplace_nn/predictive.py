@@ -11,6 +11,7 @@ from scipy.special import expit, logsumexp, ndtr, softmax
 from laplace_nn.likelihoods import Likelihood
 
 __all__ = [
+    "class_codes",
     "class_log_scores",
     "class_probabilities",
     "gaussian_log_density",
@@ -190,9 +191,14 @@ def class_log_scores(
     seed: int,
 ) -> np.ndarray:
     """ln p of targets (n, K) as the likelihood takes them under Gaussian logits, (n,)."""
-    codes = targets[:, 0].astype(int) if targets.shape[1] == 1 else targets.argmax(axis=1)
+    codes = class_codes(targets)
     probabilities = class_probabilities(mean, covariance, link, seed)
     return np.log(probabilities[np.arange(len(codes)), codes])
+
+
+def class_codes(targets: np.ndarray) -> np.ndarray:
+    """The class's column of every row, (n,), of targets (n, K) as the likelihood takes them."""
+    return targets[:, 0].astype(int) if targets.shape[1] == 1 else targets.argmax(axis=1)
 
 
 def class_probabilities(

@@ -27,7 +27,9 @@ from laplace_nn.walk import STRENGTHS, Walk
 
 __all__ = [
     "CLASS_SHARES",
-    "START_STRENGTHS",
+    "START_NOISE_PRECISION",
+    "START_SHARE",
+    "STRONGER",
     "WALK_RATIO",
     "WALK_SHARE",
     "Reestimation",
@@ -39,15 +41,19 @@ __all__ = [
 # What starts begin with, for standardised inputs and targets: a prior precision as a share of
 # the number of rows, and a noise precision. They are strong: from above, the way leads along a
 # branch of well-conditioned modes, where a weak start settles on an overfitted one.
-START_STRENGTHS = ((0.1, 10.0), (0.3, 3.0))
-# The shares for classes. Their rows have at most a quarter of the curvature of a regression's with
-# noise precision 1, so that these starts are the stronger: three like the above may all end in
-# straight boundaries, as on two moons, and weak ones alone overfit small tables.
+START_SHARE, START_NOISE_PRECISION = 0.1, 10.0
+# The shares for classes, in turn. Their rows have at most a quarter of the curvature of a
+# regression's with noise precision 1, so that these starts are the stronger: three like the above
+# may all end in straight boundaries, as on two moons, and weak ones alone overfit small tables.
 CLASS_SHARES = (0.1, 0.3, 0.00075, 0.03)
 # Where a walk through strengths starts for classes, as a share, and its ratio. The way up sheds
 # what the rows do not ask for and keeps the bends that they do, which a way down from a strong
 # prior may never find. Rows that ask for more than the start allows turn the walk round.
 WALK_SHARE, WALK_RATIO = 0.003, 2.0
+# How much stronger the prior of a start's second mode is than that of the best. The score knows the
+# right strength to a factor of a few at most: the best state errs by bends that are too sharp, this
+# one by bends that it lacks, so that they err on different rows.
+STRONGER = 8.0
 START_PRECISIONS = (0.3, 100.0)  # between which the prior precision of a start is kept
 WEAKENING = 3.0  # of the prior precision where a start has led to the dead network
 
@@ -71,12 +77,20 @@ class Reestimation:
         Which of these it was, or that the cycles ran out.
     history : list of dict
         A record of every cycle, rejected ones included.
+    stronger : State, optional
+        Where it was asked for, another of stronger priors.
     """
 
     state: State
     converged: bool
     reason: str
     history: list[dict[str, Any]] = field(repr=False)
+    stronger: State | None = None
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The best state, and the stronger one if there is any."""
+        return (self.state,) if self.stronger is None else (self.state, self.stronger)
 
     def after(self, earlier: "Reestimation") -> "Reestimation":
         """The same climb as the continuation of an earlier one."""
@@ -86,11 +100,11 @@ class Reestimation:
 
 
 def start_strength(index: int, n_rows: float, has_noise: bool) -> tuple[float, float]:
-    """Prior and noise precision of the start number ``index``, in turn from `START_STRENGTHS`.
+    """Prior and noise precision of the start number ``index``.
 
     Without noise the prior's is in turn from `CLASS_SHARES`, and the noise precision is 1.
     """
-    share, noise_precision = START_STRENGTHS[index % len(START_STRENGTHS)]
+    share, noise_precision = START_SHARE, START_NOISE_PRECISION
     if not has_noise:
         share, noise_precision = CLASS_SHARES[index % len(CLASS_SHARES)], 1.0
     return float(np.clip(share * n_rows, *START_PRECISIONS)), noise_precision
@@ -115,6 +129,7 @@ def reestimate(
     anchor: Anchor | None = None,
     refine: bool = True,
     strength_ratio: float | None = None,
+    stronger: float | None = None,
     solver: str = "auto",
     tol: float = 1e-3,
     gradient_tol: float = 1e-6,
@@ -164,6 +179,10 @@ def reestimate(
         this ratio, again and again, until the score falls, or by its inverse, where the start has
         stayed the best. One precision without noise has nothing but its strength; others then move
         on along MacKay's updates, each for itself.
+    stronger : float, optional
+        Where leave-one-out counts, how many times the moving precisions of the best state a second
+        one is to have, with the noise that belongs to them; it is left out where every hidden unit
+        is dead under them.
     solver : str, default="auto"
         See `find_map`.
     tol : float, default=1e-3
@@ -242,9 +261,13 @@ def reestimate(
     if dead is not None and dead.merit > path.best.merit:
         path = way(dead)
         reason = path.run(max_cycles)
-    best = _best_mode(surface, path, max_iter)
+    best, other = _best_mode(surface, path, max_iter), None
+    if isinstance(path, Walk) and stronger is not None and np.any(fit_prior):
+        other = path.stronger(best, stronger)
+    if other is not None:
+        note(other, "stronger")
     note(best, "end")
-    return Reestimation(best, reason != OUT_OF_CYCLES, reason, history)
+    return Reestimation(best, reason != OUT_OF_CYCLES, reason, history, other)
 
 
 def _living_start(

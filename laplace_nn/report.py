@@ -200,6 +200,8 @@ def _summary(estimator: Any, train: _Rows, test: _Rows | None, task: str) -> str
         noise = np.atleast_1d(estimator.noise_precision_) ** -0.5
         sizes = ", ".join(f"{value:.4g}" for value in noise)
         entries.append(("noise standard deviation", f"{sizes} in the target's units"))
+    else:
+        entries.append(("temperature of the probabilities", f"{estimator.temperature_:.3g}"))
     entries += [
         ("log evidence", f"{estimator.log_marginal_likelihood_:.2f} nats"),
         ("leave-one-out log score", f"{estimator.loo_log_score_:.3f} nats a row"),

@@ -30,6 +30,7 @@ class Pace(NamedTuple):
 
 MACKAY = Pace(4, 1e-5, 4)  # hyperparameters follow each other closely
 STRENGTHS = Pace(8, 1e-3, 2)  # a step is long, and each state is to be near a mode
+NOISE_CYCLES, NOISE_ITERATIONS = 4, 30  # in which the noise follows a stronger prior
 
 
 class Walk:
@@ -81,13 +82,33 @@ class Walk:
             self._return_to(self.best)
         return self._go(self.surface.along_mackay, MACKAY)
 
+    def stronger(self, best: State, ratio: float) -> State | None:
+        """A mode under as many times the best state's precisions, unless it is a dead network's.
+
+        From the best state's weights, or those at the end of the way, which may have gone on to
+        stronger priors: whichever are the more probable. Residuals are larger under a stronger
+        prior, so that the noise has to follow.
+        """
+        surface, state = self.surface, best
+        target = surface.scaled(best, ratio)
+        energy = surface.objective(*surface.moved(best, target)).value
+        theta = min(best.map.theta, self.here.map.theta, key=energy)
+        budget = min(NOISE_ITERATIONS, self.max_iter)
+        for _ in range(NOISE_CYCLES if surface.fit_noise else 0):
+            prior, likelihood = surface.moved(state, target)
+            state = surface.evaluate(prior, likelihood, theta, budget, STRENGTHS.gradient)
+            theta, target = state.map.theta, surface.with_own_noise(state)
+        prior, likelihood = surface.moved(state, target)
+        state = surface.evaluate(prior, likelihood, theta, self.max_iter)
+        return None if surface.is_dead(state.map.theta) else state
+
     def _through_strengths(self, ratio: float) -> str:
         """One way, and where the start has stayed the best, from there the other way."""
         start = self.best
-        reason = self._go(partial(self._scaled, ratio), STRENGTHS)
+        reason = self._go(partial(self.surface.scaled, ratio=ratio), STRENGTHS)
         if self.best is start:
             self._return_to(start)
-            reason = self._go(partial(self._scaled, 1.0 / ratio), STRENGTHS)
+            reason = self._go(partial(self.surface.scaled, ratio=1.0 / ratio), STRENGTHS)
         return reason
 
     def _return_to(self, state: State) -> None:
@@ -95,12 +116,6 @@ class Walk:
         self.here, self.idle = state, 0
         if not self.surface.is_dead(state.map.theta):
             self.theta = state.map.theta
-
-    def _scaled(self, ratio: float, state: State) -> np.ndarray:
-        """Every moving precision multiplied by the same ratio."""
-        moving = np.append(self.surface.moving(state.prior), False)
-        step = np.where(moving, np.log(ratio), 0.0)
-        return self.surface.bounded(state.log_hyperparameters + step)
 
     def _go(self, propose: Callable[[State], np.ndarray], pace: Pace) -> str:
         while self.left > 0:

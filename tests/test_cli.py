@@ -116,6 +116,7 @@ class TestFit:
         assert main(command) == 0
         summary = json.loads((tmp_path / "out" / "summary.json").read_text())
         assert summary["task"] == "classification"
+        assert summary["hyperparameters"]["temperature"] > 0.0
         assert summary["predictions_of"] == "training rows"
         assert set(summary["scores"]) == {"training"}
         table = pd.read_csv(tmp_path / "out" / "predictions.csv")

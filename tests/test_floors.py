@@ -40,6 +40,7 @@ FLOORS = [
         "reestimation",
         "pushforward",
         "predictive",
+        "temperature",
         "mixture",
         "leave_one_out",
         "selection",

@@ -190,7 +190,7 @@ def test_predictive_draws_of_a_regression_have_the_predicted_moments():
 def test_predictive_draws_of_a_classifier_have_the_predicted_frequencies(n_classes):
     _, X, y = classification(3, n_classes)
     link = "gauss_hermite" if n_classes == 2 else "monte_carlo"
-    settings = {"link": link, "n_restarts": 1, "tol": 0.1, "random_state": 0}
+    settings = {"link": link, "committee": 1, "temperature": 1.0, "tol": 0.1, "random_state": 0}
     estimator = LaplaceMLPClassifier((3,), **settings).fit(X, y)
     data = to_inference_data(estimator, X, y, n_samples=4000, random_state=0)
     drawn, expected = values(data, "posterior_predictive"), estimator.predict_proba(X)
@@ -316,7 +316,7 @@ def test_what_is_refused():
         ({"n_samples": 10}, "n_samples must be a multiple of n_chains = 4"),
         ({"n_samples": 0}, "n_samples must be a positive integer; got 0"),
         ({"n_chains": 2.0}, "n_chains must be a positive integer; got 2.0"),
-        ({"member": 2}, "one of the committee's 2 modes, 0 .the best. to 1; got 2"),
+        ({"member": 4}, "one of the committee's 4 modes, 0 .the best. to 3; got 4"),
         ({"member": 0.0}, "got 0.0"),
         ({"model": "exact"}, "model must be one of 'linearised', 'network'; got 'exact'"),
     ):

@@ -20,8 +20,9 @@ from laplace_nn.network import MLP
 from laplace_nn.priors import ard, by_layer, single
 from laplace_nn.reestimation import (
     CLASS_SHARES,
+    START_NOISE_PRECISION,
     START_PRECISIONS,
-    START_STRENGTHS,
+    START_SHARE,
     WALK_SHARE,
     reestimate,
     start_strength,
@@ -31,6 +32,10 @@ from laplace_nn.rows import RowBlocks
 from tests import reference
 
 SHORTENED = "no step raises the evidence"
+
+
+#: Prior precision as a share of the rows, and noise precision: the default, and a stronger one.
+STARTS = ((START_SHARE, START_NOISE_PRECISION), (0.3, 3.0))
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Problem:
 
     def climb(self, start=0, seed=0, **settings):
         mlp = MLP(self.layer_sizes)
-        alpha, beta = start_strength(start, self.rows.total_weight, True)
+        share, beta = STARTS[start]
+        alpha = np.clip(share * self.rows.total_weight, *START_PRECISIONS)
         theta = mlp.initialise(np.random.default_rng(seed))
         if self.twin_units:
             (W, b), (V, c) = mlp.unpack(theta)
@@ -306,8 +312,8 @@ def test_fixed_hyperparameters_are_evaluated_once():
     found = PROBLEMS["sine"].climb(start=1, fit_prior=False, fit_noise=False)
     assert found.converged
     assert [entry["event"] for entry in found.history] == ["fixed"]
-    alpha, beta = start_strength(1, 40, True)
-    assert_array_equal(found.state.prior.precisions, [alpha, alpha])
+    (share, beta), n_rows = STARTS[1], 40
+    assert_allclose(found.state.prior.precisions, share * n_rows)
     assert found.state.likelihood.scale == beta
     assert found.state.map.converged
 
@@ -359,14 +365,14 @@ def test_twice_the_same_is_the_same_to_the_bit(name):
             assert_array_equal(one[key], other[key])
 
 
-def test_start_strengths_take_turns_and_follow_the_number_of_rows():
-    for index in range(2 * len(START_STRENGTHS)):
-        share, noise = START_STRENGTHS[index % len(START_STRENGTHS)]
+def test_start_strengths_follow_the_number_of_rows_and_those_of_classes_take_turns():
+    share, noise = START_SHARE, START_NOISE_PRECISION
+    for index in range(2 * len(CLASS_SHARES)):
         assert_allclose(start_strength(index, 100, True), (100 * share, noise))
         assert start_strength(index, 1, True) == (max(START_PRECISIONS[0], share), noise)
         assert start_strength(index, 1e9, True) == (START_PRECISIONS[1], noise)
-        share = CLASS_SHARES[index % len(CLASS_SHARES)]
-        assert_allclose(start_strength(index, 1000, False), (min(1000 * share, 100.0), 1.0))
+        of_classes = CLASS_SHARES[index % len(CLASS_SHARES)]
+        assert_allclose(start_strength(index, 1000, False), (min(1000 * of_classes, 100.0), 1.0))
 
 
 def test_walks_of_classes_start_weak():

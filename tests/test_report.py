@@ -51,9 +51,14 @@ def test_the_figures_are_the_estimators(tmp_path):
     rmse = np.sqrt(np.mean((model.predict(X) - y) ** 2))
     assert f"RMSE {rmse:.4g}" in text
     call = re.search(r"model = LaplaceMLPRegressor\((.*)\)\.fit", text).group(1)
-    assert set(call.split(", ")) == {
-        *("hidden_layer_sizes=(3,)", "n_restarts=2", "tol=0.1", "random_state=0")
-    }
+    assert set(call.split(", ")) == {*("hidden_layer_sizes=(3,)", "tol=0.1", "random_state=0")}
+
+
+def test_the_temperature_of_classes_is_told(tmp_path):
+    model, X, y = classification()
+    line = f"temperature of the probabilities</th><td>{model.temperature_:.3g}</td>"
+    assert line in read(report(model, X, y, tmp_path / "classes.html"))
+    assert "temperature" not in read(report(*regression(), tmp_path / "numbers.html"))
 
 
 def test_long_tails_are_told_by_name(tmp_path):

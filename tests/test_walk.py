@@ -133,6 +133,35 @@ def test_fixed_precisions_stay_where_they_are():
     assert np.all(walked[1:-1, 0] < walked[0, 0])
 
 
+@pytest.mark.parametrize(
+    "walk", [along_mackay, partial(through_strengths, 3.0, share=0.001)], ids=["noise", "classes"]
+)
+def test_a_mode_of_stronger_priors_is_found_beside_the_best(walk):
+    found, alone = walk(stronger=8.0), walk()
+    assert alone.stronger is None and alone.states == (alone.state,)
+    best, other = found.states
+    assert_array_equal(best.map.theta, alone.state.map.theta)
+    assert_allclose(other.prior.precisions, 8.0 * best.prior.precisions)
+    assert other.map.converged and not np.allclose(other.map.theta, best.map.theta)
+    assert other.n_effective_params.sum() < best.n_effective_params.sum()
+    assert [entry["event"] for entry in found.history[-2:]] == ["stronger", "end"]
+    if isinstance(other.likelihood, Gaussian):  # PRML 3.95, to what a last cycle moves it by
+        assert_allclose(other.likelihood.scale, noise_precision(other), rtol=1e-2)
+        assert other.likelihood.scale < best.likelihood.scale
+
+
+def noise_precision(state):
+    rows, mlp = numbers(), MLP((2, 5, 1))
+    residuals = mlp.forward(state.map.theta, rows.X).outputs - rows.y
+    return (rows.n_rows - state.n_effective_params.sum()) / np.sum(residuals**2)
+
+
+def test_there_is_no_stronger_mode_where_it_would_be_dead_or_nothing_moves():
+    assert through_strengths(3.0, share=0.001, stronger=1e5).stronger is None
+    fixed = along_mackay(fit_prior=False, stronger=8.0)
+    assert fixed.stronger is None
+
+
 def test_a_dead_network_comes_to_life_from_the_start_weights():
     """The strongest prior switches every unit off; the walk does not train on from zeros."""
     found = through_strengths.__wrapped__(1.0 / 3.0, share=100.0)

@@ -82,7 +82,7 @@ def _summary(table: Table, estimator: Any, heard: list[str]) -> dict[str, Any]:
 def _hyperparameters(task: str, estimator: Any) -> dict[str, Any]:
     found = {"prior_precision": _by_group(estimator, estimator.prior_precision_)}
     if task == "classification":
-        return found
+        return {**found, "temperature": float(estimator.temperature_)}
     beta = float(estimator.noise_precision_)
     return {**found, "noise_precision": beta, "noise_sd": beta**-0.5}
 

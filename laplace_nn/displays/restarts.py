@@ -25,6 +25,8 @@ class RestartsDisplay(Display):
     ----------
     starts : ndarray of int, shape (S,)
         Their numbers: the committee's by score, the best first, then the others' by evidence.
+    stronger : ndarray of bool, shape (S,)
+        Whether a mode is its start's of stronger priors.
     n_members : int
         C, how many of them are the committee's.
     n_groups : ndarray of int, shape (S,)
@@ -63,6 +65,7 @@ class RestartsDisplay(Display):
     """
 
     starts: np.ndarray
+    stronger: np.ndarray
     n_members: int
     n_groups: np.ndarray
     log_evidence: np.ndarray
@@ -94,16 +97,16 @@ class RestartsDisplay(Display):
         Notes
         -----
         A start that was not kept is known by the end of its climb, under the outer products
-        whatever the curvature. Where leave-one-out is not climbed its score is not known, and the
-        committee's are means over the training rows, whatever their sample weights.
+        whatever the curvature. Where leave-one-out is not climbed its score is not known.
         """
         is_laplace(estimator, cls)
-        lines = [_of_member(estimator, member) for member in estimator.committee_]
+        lines = [_of_member(member) for member in estimator.committee_]
         lines += _not_kept(estimator)
         columns = zip(*lines, strict=True)
-        starts, n_groups, log_evidence, loo, weights, gamma = map(np.array, columns)
+        starts, stronger, n_groups, log_evidence, loo, weights, gamma = map(np.array, columns)
         display = cls(
             starts=starts,
+            stronger=stronger,
             n_members=len(estimator.committee_),
             n_groups=n_groups,
             log_evidence=log_evidence,
@@ -168,8 +171,12 @@ class RestartsDisplay(Display):
     def _name(self, panels: np.ndarray) -> None:
         """The starts beside the first panel, and what the dots are above the panels."""
         places = np.arange(len(self.starts))
-        pairs = zip(self.starts, self.n_groups, strict=True)
-        names = [f"start {start}, G = {n_groups}" for start, n_groups in pairs]
+        names = [
+            f"start {start}{', stronger' if stronger else ''}, G = {n_groups}"
+            for start, stronger, n_groups in zip(
+                self.starts, self.stronger, self.n_groups, strict=True
+            )
+        ]
         for axes in panels:
             axes.set_yticks(places, names if axes is panels[0] else [], fontsize="small")
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 3}
@@ -179,23 +186,19 @@ class RestartsDisplay(Display):
         panels[0].set_title(" ", fontsize="medium")
 
 
-Line = tuple[int, int, float, float, float, float]
+Line = tuple[int, bool, int, float, float, float, float]
 
 
-def _of_member(estimator: Any, member: Any) -> Line:
-    """Start, G, log evidence, leave-one-out score, weight and γ of a committee's mode."""
-    last = [entry for entry in estimator.history_ if entry["start"] == member.start][-1]
-    score = last["loo_log_score"]
-    if score is None:
-        score = np.mean(member.loo_log_scores[estimator._places])
-    gamma = np.sum(member.state.n_effective_params)
+def _of_member(member: Any) -> Line:
+    """Start, if stronger, G, log evidence, leave-one-out score, weight and γ of a mode."""
     return (
         member.start,
+        member.stronger,
         member.prior.n_groups,
         member.log_evidence,
-        float(score),
+        member.loo_log_score,
         member.weight,
-        float(gamma),
+        float(np.sum(member.state.n_effective_params)),
     )
 
 
@@ -205,11 +208,12 @@ def _not_kept(estimator: Any) -> list[Line]:
         return []
     last = {entry["start"]: entry for entry in estimator.history_}
     for member in estimator.committee_:
-        del last[member.start]
+        last.pop(member.start, None)
     ranked = sorted(last.values(), key=lambda entry: -entry["log_marginal_likelihood"])
     return [
         (
             entry["start"],
+            False,
             len(entry["prior_precision"]),
             entry["log_marginal_likelihood"],
             np.nan if entry["loo_log_score"] is None else entry["loo_log_score"],

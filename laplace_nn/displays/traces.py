@@ -17,7 +17,7 @@ __all__ = ["ReestimationDisplay", "Trace"]
 
 #: Events of cycles that the climb did not go on from, with their markers.
 MARKS = {"taken back": "x", "refused": "1", "dead": "s"}
-NO_CLIMB = ("fixed", "further rows")  # events of hyperparameters that do not move
+NO_CLIMB = ("fixed", "further rows", "stronger")  # events that no climb goes through
 MOST_LABELLED = 6  # groups with a colour each; of more, half of them from either end
 LONGEST_NAME = 18
 ROW, TALL = 1.5, 1.7  # inches of a panel, and how much taller that of the precisions is

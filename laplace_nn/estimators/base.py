@@ -1,7 +1,7 @@
 """What both estimators share: standardising, starts in parallel, the committee of their modes."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
 from laplace_nn.estimators.committee import Member, elect
 from laplace_nn.estimators.inputs import seed_from
-from laplace_nn.estimators.machine import blas_threads, check_room
+from laplace_nn.estimators.machine import blas_threads, check_room, shared_blas
 from laplace_nn.estimators.names import (
     check_parameters,
     given_precisions,
@@ -28,6 +28,7 @@ from laplace_nn.estimators.names import (
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.estimators.scaling import ScaledInputs
 from laplace_nn.estimators.sequential import Sequential
+from laplace_nn.estimators.starts import Start, climb_one
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.evidence_surface import State, pruned_groups
 from laplace_nn.likelihoods import Gaussian, Likelihood
@@ -37,9 +38,9 @@ from laplace_nn.objective import NegativeLogPosterior, in_weight_space
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
 from laplace_nn.reestimation import (
+    STRONGER,
     WALK_RATIO,
     Reestimation,
-    reestimate,
     start_strength,
     walk_start,
 )
@@ -48,21 +49,6 @@ from laplace_nn.selection import LogScores, Selection, left_out
 from laplace_nn.training import not_stationary
 
 __all__ = ["BaseLaplaceMLP"]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights and hyperparameters that a climb of the evidence begins with."""
-
-    theta: np.ndarray
-    prior: GaussianPrior
-    likelihood: Likelihood
-    moving: np.ndarray  # the prior's groups whose precision is re-estimated, (G,)
-    strength_ratio: float | None = None  # by which a walk through strengths begins
-
-    def moved_to(self, state: State) -> "Start":
-        """Where its climb has ended."""
-        return Start(state.map.theta, state.prior, state.likelihood, self.moving)
 
 
 class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
@@ -151,6 +137,7 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
             "hyperprior": make_hyperprior(self.hyperprior),
             "selection": self._selection_of(mlp),
             "refine": len(starts) == 1,
+            "stronger": None if self.committee == 1 else STRONGER,
             "solver": self.solver,
             "tol": self.tol,
             "gradient_tol": self.gradient_tol,
@@ -168,7 +155,7 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
                 best = max(candidates, key=lambda member: member.score).start
                 start = starts[best].moved_to(found[best].state)
                 top = settings | {"refine": True}
-                climbed = _climb_one(mlp, rows, start, top, progress.callback(best))
+                climbed = climb_one(mlp, rows, start, top, progress.callback(best))
                 found[best] = climbed.after(found[best])
                 candidates = self._candidates(mlp, rows, {best: found[best]})
         return found, candidates
@@ -184,13 +171,14 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         """Every start's climb, in parallel where asked for."""
         if self.n_jobs in (None, 1) or len(starts) == 1:
             return [
-                _climb_one(mlp, rows, start, settings, progress.callback(index))
+                climb_one(mlp, rows, start, settings, progress.callback(index))
                 for index, start in enumerate(starts)
             ]
-        climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-            delayed(_climb_one)(mlp, rows, start, settings, None) for start in starts
-        )
-        return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
+        with shared_blas(self.n_jobs):
+            climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+                delayed(climb_one)(mlp, rows, start, settings, None) for start in starts
+            )
+            return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
 
     def _keep(
         self, mlp: MLP, rows: RowBlocks, found: list[Reestimation], candidates: list[Member]
@@ -200,6 +188,7 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
             candidates, self.committee, self.committee_weights, rows.sample_weight
         )
         self.mlp_ = mlp
+        self._recalibrate(rows)
         self.history_ = self._history(found, rows)
         self._speak_of_committee(rows)
         self.diagnostics_ = self._diagnose(self.committee_[0], rows)
@@ -217,11 +206,17 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         self.pruned_groups_ = pruned_groups(best.prior)
         self.log_marginal_likelihood_ = best.log_evidence
         self.n_iter_ = max(1, sum(entry["n_iter"] for entry in self.history_))
-        scores = np.array([member.loo_log_scores for member in self.committee_])
-        mixed = logsumexp(scores, axis=0, b=self._weights[:, None])
-        self.loo_log_score_ = float(np.average(mixed, weights=rows.sample_weight))
+        self.loo_log_score_ = float(np.average(self._loo_scores(rows), weights=rows.sample_weight))
         self._set_relevance()
         self._set_coefficients()
+
+    def _recalibrate(self, rows: RowBlocks) -> None:
+        """Set what the committee's predictions are corrected by, from the rows; nothing here."""
+
+    def _loo_scores(self, rows: RowBlocks) -> np.ndarray:
+        """Leave-one-out log scores of the committee, (N,)."""
+        scores = np.array([member.loo_log_scores for member in self.committee_])
+        return logsumexp(scores, axis=0, b=self._weights[:, None])
 
     def _set_relevance(self) -> None:
         """√(mean w²) of every input's weights."""
@@ -248,17 +243,20 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         """The starts' modes under the asked-for curvature, unless it allows none of them."""
         members, refused = [], None
         for start, climbed in found.items():
-            try:
-                members.append(self._candidate(mlp, rows, start, climbed))
-            except NotPositiveDefiniteError as error:
-                refused = error
+            for state in climbed.states:
+                try:
+                    member = self._candidate(mlp, rows, start, state, climbed.converged)
+                    members.append(replace(member, stronger=state is climbed.stronger))
+                except NotPositiveDefiniteError as error:
+                    refused = error
         if not members:
             assert refused is not None
             raise refused
         return members
 
-    def _candidate(self, mlp: MLP, rows: RowBlocks, start: int, climbed: Reestimation) -> Member:
-        state = climbed.state
+    def _candidate(
+        self, mlp: MLP, rows: RowBlocks, start: int, state: State, converged: bool
+    ) -> Member:
         posterior, evidence = self._posterior(mlp, rows, state)
         evidence += self._log_jacobian(rows)
         held = state.held
@@ -266,7 +264,8 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
             held = left_out(mlp, state.posterior, state.likelihood, rows, self._log_scores)
         scores = held.log_scores + self._log_jacobian(rows) / rows.total_weight
         score = self._selection.score(evidence, replace(held, log_scores=scores), rows)
-        return Member(start, state, posterior, evidence, held.out, scores, score, climbed.converged)
+        mean = float(np.average(scores, weights=rows.sample_weight))
+        return Member(start, state, posterior, evidence, held.out, scores, mean, score, converged)
 
     def _posterior(self, mlp: MLP, rows: RowBlocks, state: State) -> tuple[Any, float]:
         """The posterior and evidence at a mode under the asked-for curvature."""
@@ -376,14 +375,3 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
 
     def _check_parameters(self) -> None:
         check_parameters(self.get_params(deep=False))
-
-
-def _climb_one(
-    mlp: MLP, rows: RowBlocks, start: Start, settings: dict[str, Any], callback: Any
-) -> Reestimation:
-    settings = settings | {"fit_prior": start.moving, "strength_ratio": start.strength_ratio}
-    size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
-    with blas_threads(size):
-        return reestimate(
-            mlp, start.likelihood, start.prior, rows, start.theta, **settings, callback=callback
-        )

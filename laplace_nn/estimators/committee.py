@@ -35,10 +35,14 @@ class Member:
         Of the outputs inside.
     loo_log_scores : ndarray of shape (N,)
         Leave-one-out log score of every training row, in the units of the targets.
+    loo_log_score : float
+        Their mean, sample weights counted.
     score : float
         What members are ranked by.
     converged : bool
         Whether the climb of the evidence ended by itself.
+    stronger : bool
+        Whether it is the start's mode of stronger priors than the best.
     weight : float
         Share of the mixture.
     """
@@ -49,8 +53,10 @@ class Member:
     log_evidence: float
     loo: LeaveOneOut = field(repr=False)
     loo_log_scores: np.ndarray = field(repr=False)
+    loo_log_score: float
     score: float
     converged: bool
+    stronger: bool = False
     weight: float = 1.0
 
     @property

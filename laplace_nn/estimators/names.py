@@ -259,16 +259,17 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     _check_committee(parameters["committee"])
     _look_up("committee_weights", parameters["committee_weights"], WEIGHTS)
     _check_hyperprior(parameters["hyperprior"])
-    for name in ("prior_precision", "noise_precision"):
+    for name in ("prior_precision", "noise_precision", "temperature"):
         value = parameters.get(name, "auto")
         if isinstance(value, str) and value != "auto":
             raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
         numbers = list(value.values()) if isinstance(value, dict) else value
         if not isinstance(value, str) and not np.all(np.asarray(numbers, dtype=float) > 0):
             raise ValueError(f'{name} must be "auto" or positive; got {value!r}.')
-    noise = parameters.get("noise_precision", "auto")
-    if not isinstance(noise, str | int | float | np.number):
-        raise ValueError(f'noise_precision must be "auto" or a positive number; got {noise!r}.')
+    for name in ("noise_precision", "temperature"):
+        value = parameters.get(name, "auto")
+        if not isinstance(value, str | int | float | np.number):
+            raise ValueError(f'{name} must be "auto" or a positive number; got {value!r}.')
     for name in ("normalize_y", "warm_start"):
         value = parameters.get(name, False)
         if not isinstance(value, bool | np.bool_):

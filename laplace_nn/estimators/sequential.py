@@ -190,15 +190,18 @@ class Sequential(BaseEstimator):
         gamma = _determined(climbed.state.posterior, first)
         state = replace(climbed.state, n_effective_params=gamma)
         held = left_out(self.mlp_, state.posterior, state.likelihood, rows, self._log_scores)
+        scores = held.log_scores + self._log_jacobian(rows) / rows.total_weight
         after = SequentialMember(
             member.start,
             state,
             posterior,
             member.log_evidence + evidence,
             held.out,
-            held.log_scores + self._log_jacobian(rows) / rows.total_weight,
+            scores,
+            float(np.average(scores, weights=rows.sample_weight)),
             float(np.log(member.weight)) + evidence,
             climbed.converged,
+            member.stronger,
             first_prior=first,
         )
         own = {"start": member.start, "event": "further rows"}

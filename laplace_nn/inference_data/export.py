@@ -87,7 +87,8 @@ def to_inference_data(
         - ``posterior``: ``weights_0`` (hidden_0, input), ``biases_0`` (hidden_0), ... of
           standardised inputs (and targets), as in ``theta_``;
         - ``posterior_predictive``, ``observed_data``: ``y`` in its units, with the noise; for a
-          classifier the place of the class among the coordinates ``class``;
+          classifier the place of the class among the coordinates ``class``, without the temperature
+          of its predictions;
         - ``log_likelihood``: ``y`` in nats, a density in the units of y, all targets of a row
           together;
         - ``sample_stats``: ``lp`` = ln p(D|w) p(w) and ``log_q`` = ln N(w | w_MAP, A⁻¹);

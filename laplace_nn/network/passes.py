@@ -137,7 +137,9 @@ def vjp(mlp: MLP, theta: np.ndarray, tape: Tape, u: np.ndarray) -> np.ndarray:
     for index in range(mlp.n_layers - 1, -1, -1):
         gradients.append((delta.swapaxes(-1, -2) @ tape.activations[index], delta.sum(axis=-2)))
         if index > 0:
-            delta = delta @ layers[index][0]  # (..., N, n_in)
+            W = layers[index][0]
+            # BLAS is slow with the outer product that it is for one output.
+            delta = delta * W if len(W) == 1 else delta @ W  # (..., N, n_in)
             delta *= tape.slopes[index - 1]
     return mlp.pack(gradients[::-1])
 

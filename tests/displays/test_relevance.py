@@ -58,7 +58,7 @@ def test_an_input_of_which_the_data_say_nothing_has_no_bar():
 
 def test_gamma_is_of_the_mode_that_the_relevance_is_of():
     model = regression(n_features=2)[0]
-    kinds = {member.prior.n_groups: member for member in model.committee_}
+    kinds = {member.prior.n_groups: member for member in reversed(model.committee_)}
     assert len(kinds) == 2  # relevance determination, and a precision a layer
     display = RelevanceDisplay.from_estimator(model)
     assert_array_equal(display.n_effective_params, kinds[5].state.n_effective_params[:2])

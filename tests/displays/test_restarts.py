@@ -44,7 +44,11 @@ def test_members_are_the_committee_s_modes_in_their_order(fit):
         assert_array_equal(dots.get_ydata(), np.arange(len(members)))
         assert_allclose(best.get_xydata(), [[column[0], 0.0]], rtol=1e-10)
     names = [label.get_text() for label in display.ax_[0].get_yticklabels()]
-    assert names == [f"start {m.start}, G = {m.prior.n_groups}" for m in members]
+    stronger = ["", ", stronger"]
+    assert names == [
+        f"start {m.start}{stronger[m.stronger]}, G = {m.prior.n_groups}" for m in members
+    ]
+    assert any(m.stronger for m in members)
     assert f"P = {len(model.theta_)}" in display.ax_[3].get_xlabel()
     first = display.ax_[0].transData
     assert first.transform((0.0, 0.0))[1] > first.transform((0.0, 1.0))[1]  # the best on top
@@ -81,7 +85,8 @@ def test_none_are_hollow_where_all_are_kept():
 def test_sample_weights_count_in_the_mean_of_the_scores():
     _, X, y = regression()
     weights = np.random.default_rng(0).integers(1, 4, size=len(X))
-    model = LaplaceMLPRegressor((2,), n_restarts=1, **QUICK).fit(X, y, sample_weight=weights)
+    settings = {"n_restarts": 1, "committee": 1, **QUICK}
+    model = LaplaceMLPRegressor((2,), **settings).fit(X, y, sample_weight=weights)
     display = RestartsDisplay.from_estimator(model)
     assert_allclose(display.loo_log_score[0], model.loo_log_score_, rtol=1e-10)
 

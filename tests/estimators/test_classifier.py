@@ -10,14 +10,15 @@ from sklearn.datasets import make_moons
 from sklearn.linear_model import LogisticRegression
 
 from laplace_nn import LaplaceMLPClassifier
+from laplace_nn.temperature import best_temperature, tempered
 from tests.estimators.problems import classifier, inputs, label_table
 
 EACH_COUNT = pytest.mark.parametrize("n_classes", [2, 3, 4])
 
 
 @cache
-def fitted(n_classes, link="auto"):
-    return classifier(link=link).fit(*label_table(n_classes))
+def fitted(n_classes, link="auto", **settings):
+    return classifier(link=link, **settings).fit(*label_table(n_classes))
 
 
 def new_inputs():
@@ -68,8 +69,9 @@ def test_probabilities_sum_to_one_and_the_largest_wins(link, n_classes):
 
 def test_links_for_two_classes_agree():
     new = new_inputs()
-    exact, mackay = fitted(2, "gauss_hermite"), fitted(2, "probit")
-    assert_array_equal(fitted(2).predict_proba(new), exact.predict_proba(new))
+    links = "auto", "gauss_hermite", "probit"
+    auto, exact, mackay = (fitted(2, link, temperature=1.0) for link in links)
+    assert_array_equal(auto.predict_proba(new), exact.predict_proba(new))
     mean, covariance = exact.latent_mean_and_covariance(new)
     spread = np.sqrt(covariance[:, 0])
     rng = np.random.default_rng(0)
@@ -195,3 +197,52 @@ def test_two_moons_are_not_parted_by_a_straight_line(n_rows):
     X_new, y_new = make_moons(2000, noise=0.3, random_state=1)
     model = LaplaceMLPClassifier((10,), random_state=0).fit(X, y)
     assert np.mean(model.log_predictive_density(X_new, y_new)) > -0.28
+
+
+@EACH_COUNT
+def test_a_given_temperature_sharpens_the_average(n_classes):
+    new, average = new_inputs(), fitted(n_classes, temperature=1.0)
+    sharp = fitted(n_classes, temperature=0.5)
+    assert (average.temperature_, sharp.temperature_) == (1.0, 0.5)
+    assert_allclose(sharp.predict_proba(new), tempered(average.predict_proba(new), 0.5), rtol=1e-12)
+    assert_array_equal(sharp.predict(new), average.predict(new))
+    assert_array_equal(sharp.map_proba(new), average.map_proba(new))
+
+
+@EACH_COUNT
+def test_the_temperature_is_that_of_the_left_out_rows(n_classes):
+    _, y = label_table(n_classes)
+    model, average = fitted(n_classes), fitted(n_classes, temperature=1.0)
+    codes = np.searchsorted(model.classes_, y)
+    left_out = average.loo_predictions()
+    assert_allclose(model.temperature_, best_temperature(left_out, codes), rtol=1e-10)
+    assert_allclose(model.loo_predictions(), tempered(left_out, model.temperature_), rtol=1e-10)
+    assert model.temperature_ != 1.0
+
+
+def test_rows_that_are_the_same_count_in_the_temperature_as_their_weight_does():
+    X, y = label_table(2)
+    times = np.where(np.arange(len(y)) % 3, 1, 2)
+    weighted = classifier().fit(X, y, sample_weight=times)
+    repeated = classifier().fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    assert_allclose(weighted.temperature_, repeated.temperature_, rtol=1e-6)
+
+
+def test_without_a_hidden_layer_probabilities_stay_as_they_are():
+    X, y = label_table(3)
+    assert classifier(hidden_layer_sizes=()).fit(X, y).temperature_ == 1.0
+    given = classifier(hidden_layer_sizes=(), temperature=2.0).fit(X, y)
+    assert given.temperature_ == 2.0
+
+
+def test_further_rows_leave_the_temperature():
+    X, y = label_table(2)
+    model = classifier().fit(X, y)
+    before = model.temperature_
+    assert model.partial_fit(X[:9] + 0.1, y[:9]).temperature_ == before
+
+
+@pytest.mark.parametrize("value", ["high", 0.0, -1.0, None, [1.0]])
+def test_temperatures_that_are_none_are_refused(value):
+    with pytest.raises(ValueError, match=r'temperature must be "auto" or (a )?positive'):
+        classifier(temperature=value).fit(*label_table(2))

@@ -17,6 +17,7 @@ from laplace_nn.estimators.inputs import distinct_rows
 from laplace_nn.hyperpriors import HalfNormal, LogNormal
 from laplace_nn.mixture import stacking_weights
 from laplace_nn.predictive import class_probabilities
+from laplace_nn.temperature import tempered
 from tests.estimators import problems
 from tests.estimators.problems import outputs_of
 
@@ -79,6 +80,7 @@ def alone(model):
     models = [copy.copy(model) for _ in model.committee_]
     for one, member in zip(models, model.committee_, strict=True):
         one.committee_ = (replace(member, weight=1.0),)
+        one.temperature_ = 1.0  # which comes after the mixture
     return models
 
 
@@ -169,14 +171,25 @@ def test_log_density_is_that_of_the_mixture_of_the_members(kind):
 def test_probabilities_are_those_of_the_mixture_of_the_members(kind):
     model, (X, y) = mixed(kind), table(kind)
     each = np.array([one.predict_proba(X) for one in alone(model)])
-    expected = np.sum(spread_out(weights_of(model), each) * each, axis=0)
+    average = np.sum(spread_out(weights_of(model), each) * each, axis=0)
+    expected = tempered(average, model.temperature_)
     assert_allclose(model.predict_proba(X), expected, rtol=1e-8)
     own = expected[np.arange(len(y)), np.searchsorted(model.classes_, y)]
     assert_allclose(model.log_predictive_density(X, y), np.log(own), rtol=1e-8, atol=1e-8)
     assert_array_equal(model.predict(X), model.classes_[expected.argmax(axis=1)])
 
 
-@EACH_KIND
+@CLASSIFIERS
+def test_the_leave_one_out_score_of_classes_is_that_of_the_predictions(kind):
+    model, (_, y) = mixed(kind), table(kind)
+    own = model.loo_predictions()[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    assert_allclose(model.loo_log_score_, np.log(own).mean(), rtol=1e-10)
+    scores = np.array([member.loo_log_scores for member in model.committee_])
+    untempered = logsumexp(scores, axis=0, b=weights_of(model)[:, None]).mean()
+    assert model.loo_log_score_ > untempered  # which is what the temperature is for
+
+
+@REGRESSORS
 def test_the_leave_one_out_score_is_that_of_the_mixture(kind):
     model = mixed(kind)
     scores = np.array([member.loo_log_scores for member in model.committee_])
@@ -245,7 +258,7 @@ def test_a_committee_of_one_is_one_gaussian(kind):
     (mean,), (covariance,) = model._linearised(X)
     assert_allclose(mean, model.mlp_.forward(model.theta_, rows.X).outputs, rtol=1e-12)
     if hasattr(model, "classes_"):
-        expected = class_probabilities(mean, covariance)
+        expected = tempered(class_probabilities(mean, covariance), model.temperature_)
         assert_array_equal(model.predict_proba(X), expected)
         return
     scale = model.target_scale_

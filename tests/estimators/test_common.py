@@ -368,7 +368,7 @@ def test_a_constant_column_changes_nothing(kind):
 
 
 def test_parameters_are_documented_and_shared():
-    own = {"noise_precision", "normalize_y"}, {"link"}
+    own = {"noise_precision", "normalize_y"}, {"link", "temperature"}
     names = [set(cls().get_params()) for cls in (LaplaceMLPRegressor, LaplaceMLPClassifier)]
     assert names[0] - names[1] == own[0]
     assert names[1] - names[0] == own[1]
