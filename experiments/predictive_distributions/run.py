@@ -109,7 +109,8 @@ def shown(*arrays: np.ndarray) -> Row:
 def moderate(n_grid: int) -> Row:
     """Probabilities of class 1 over the plane, at the best weights and averaged over them."""
     X, y = clouds.draw(np.random.default_rng(1))
-    settings = {"committee": 1, "random_state": 0}
+    # The book's average has no temperature, which would come after it.
+    settings = {"committee": 1, "temperature": 1.0, "random_state": 0}
     with noted_warnings():
         model = LaplaceMLPClassifier(HIDDEN, **settings).fit(X, y)
         formula = LaplaceMLPClassifier(HIDDEN, link="probit", **settings).fit(X, y)
