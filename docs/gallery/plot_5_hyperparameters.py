@@ -28,9 +28,9 @@ ReestimationDisplay.from_estimator(model)
 # All starts
 # ----------
 #
-# Starts differ in their random weights, in the strength of the prior they begin with, and in what
-# shares a precision: one an input, one a layer, in turn. Each ends in a mode of its own. All of
-# them predict, as a mixture.
+# Starts differ in their random weights and in what shares a precision: one an input, one a layer,
+# in turn. Each gives two modes: of the best precisions, and of eight times those ("stronger"). All
+# of them predict, as a mixture.
 
 RestartsDisplay.from_estimator(model)
 
