@@ -110,13 +110,14 @@ class TestFit:
         assert "predictions.csv: the test rows" in shown
         assert str(out / "model.joblib") in shown
 
-    def test_classification_without(self, write, tmp_path):
+    def test_classification_without(self, write, tmp_path, capsys):
         data = write(classification_table())
         command = ["fit", data, "--target", "side", "--out", str(tmp_path / "out"), *HIDDEN]
         assert main(command) == 0
         summary = json.loads((tmp_path / "out" / "summary.json").read_text())
         assert summary["task"] == "classification"
-        assert summary["hyperparameters"]["temperature"] > 0.0
+        temperature = summary["hyperparameters"]["temperature"]
+        assert f"temperature of the probabilities: {temperature:.3g}\n" in capsys.readouterr().out
         assert summary["predictions_of"] == "training rows"
         assert set(summary["scores"]) == {"training"}
         table = pd.read_csv(tmp_path / "out" / "predictions.csv")

@@ -151,6 +151,8 @@ def _shown(summary: dict[str, Any]) -> str:
     lines.append(f"prior precision: {precisions}")
     if "noise_sd" in found:
         lines.append(f"noise standard deviation: {found['noise_sd']:.4g}")
+    if "temperature" in found:
+        lines.append(f"temperature of the probabilities: {found['temperature']:.3g}")
     lines += [
         f"effective parameters: {summary['n_effective_params']:.1f} of {summary['n_params']}",
         f"log evidence: {summary['log_marginal_likelihood']:.2f}",

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
 from laplace_nn.estimators.committee import Member, elect
 from laplace_nn.estimators.inputs import seed_from
-from laplace_nn.estimators.machine import blas_threads, check_room, shared_blas
+from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import (
     check_parameters,
     given_precisions,
@@ -174,11 +174,10 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
                 climb_one(mlp, rows, start, settings, progress.callback(index))
                 for index, start in enumerate(starts)
             ]
-        with shared_blas(self.n_jobs):
-            climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-                delayed(climb_one)(mlp, rows, start, settings, None) for start in starts
-            )
-            return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
+        climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(climb_one)(mlp, rows, start, settings, None) for start in starts
+        )
+        return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
 
     def _keep(
         self, mlp: MLP, rows: RowBlocks, found: list[Reestimation], candidates: list[Member]
@@ -359,6 +358,12 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         pairs = [linearised(self.mlp_, member.posterior, rows) for member in self.committee_]
         means, covariances = zip(*pairs, strict=True)
         return np.array(means), np.array(covariances)
+
+    @property
+    def _left_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the training rows, each by leave-one-out."""
+        loos = [member.loo for member in self.committee_]
+        return np.array([loo.mean for loo in loos]), np.array([loo.covariance for loo in loos])
 
     @property
     def _weights(self) -> np.ndarray:

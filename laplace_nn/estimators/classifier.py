@@ -301,7 +301,7 @@ GaussianPrior, default="auto"
         carry weight.
         """
         check_is_fitted(self)
-        return tempered(self._mixed(*self._left_out), self.temperature_)[self._places]
+        return self._left_out_probabilities()[self._places]
 
     def _mixed(self, means: Any, covariances: Any) -> np.ndarray:
         """The committee's class probabilities from every member's Gaussian logits, (n, C)."""
@@ -309,11 +309,9 @@ GaussianPrior, default="auto"
         each = [class_probabilities(*pair, self.link, self._link_seed) for pair in pairs]
         return mixed_probabilities(self._weights, np.array(each))
 
-    @property
-    def _left_out(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Means and covariances of every member's leave-one-out logits."""
-        loos = [member.loo for member in self.committee_]
-        return [loo.mean for loo in loos], [loo.covariance for loo in loos]
+    def _left_out_probabilities(self) -> np.ndarray:
+        """Of the distinct training rows, each without itself, (N, C)."""
+        return tempered(self._mixed(*self._left_out), self.temperature_)
 
     def _recalibrate(self, rows: RowBlocks) -> None:
         """Without hidden layers the posterior is all but Gaussian, and right as it is."""
@@ -326,8 +324,8 @@ GaussianPrior, default="auto"
             )
 
     def _loo_scores(self, rows: RowBlocks) -> np.ndarray:
-        probabilities = tempered(self._mixed(*self._left_out), self.temperature_)
-        return np.log(probabilities[np.arange(rows.n_rows), class_codes(rows.targets)])
+        own = np.arange(rows.n_rows), class_codes(rows.targets)
+        return np.log(self._left_out_probabilities()[own])
 
     @property
     def _log_scores(self) -> LogScores:

@@ -169,9 +169,8 @@ class NumberPredictions(ScaledTargets, BaseLaplaceMLP):
     def _loo_predictive(self) -> GaussianMixture:
         """The committee's predictions of the training rows, each without itself."""
         check_is_fitted(self)
-        loos, places = [member.loo for member in self.committee_], self._places
-        means = [loo.mean[places] for loo in loos]
-        return self._mixed(means, [loo.covariance[places] for loo in loos])
+        means, covariances = self._left_out
+        return self._mixed(means[:, self._places], covariances[:, self._places])
 
     @property
     def _log_scores(self) -> LogScores:

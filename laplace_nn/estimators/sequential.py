@@ -78,10 +78,11 @@ class Sequential(BaseEstimator):
         """Learn from a batch of rows on top of those before, which are not needed again.
 
         The first call is `fit`. From then on the standardisation of inputs and targets, the prior
-        and the noise of every member stay as they are: the first batch should be large enough to
-        find them. Every member's posterior is the prior under which its mode is found again, from
-        where it was, and its weight is multiplied by p(new rows | rows so far) under it
-        (PRML 3.66), whatever `committee_weights` said of the first batch.
+        and the noise of every member, and the temperature of classes stay as they are: the first
+        batch should be large enough to find them. Every member's posterior is the prior under which
+        its mode is found again, from where it was, and its weight is multiplied by
+        p(new rows | rows so far) under it (PRML 3.66), whatever `committee_weights` said of the
+        first batch.
 
         Parameters
         ----------

@@ -169,8 +169,9 @@ def test_further_batches_are_left_out():
     model.partial_fit(X[:9] + 0.1, y[:9])
     after = ReestimationDisplay.from_estimator(model)
     events = [entry["event"] for entry in model.history_]
-    assert events.count("further rows") == len(model.committee_)
-    assert len(events) > len(before.traces[0].events)
+    assert events.count("further rows") == len(model.committee_) == 2
+    assert events.count("stronger") == 1
+    assert len(events) == len(before.traces[0].events) + events.count("stronger") + 2
     assert_array_equal(
         after.evidence_lines_[0].get_xydata(), before.evidence_lines_[0].get_xydata()
     )
