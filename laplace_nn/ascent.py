@@ -110,10 +110,12 @@ class Ascent:
         prior, likelihood = self.surface.moved(self.best, self.proposal)
         longest = np.max(np.abs(self.proposal - log_hyperparameters))
         n_iter = FAR_ITERATIONS if longest > 0.9 * LONGEST_STEP else NEAR_ITERATIONS
-        theta = self.best.map.theta
+        budget, theta = min(n_iter, self.max_iter), self.best.map.theta
         try:
-            state = self.surface.evaluate(prior, likelihood, theta, min(n_iter, self.max_iter))
-            if not state.map.converged and 0.0 <= self._rise(state) < LARGE_RISE * self.size:
+            state = self.surface.evaluate(prior, likelihood, theta, budget)
+            # Where the budget is spent nobody has looked whether the gradient vanishes at a saddle.
+            unfinished = not state.map.converged or state.map.n_iter >= budget
+            if unfinished and 0.0 <= self._rise(state) < LARGE_RISE * self.size:
                 # The slow part of training often leaves a saddle, whose evidence flatters.
                 state = self.surface.evaluate(prior, likelihood, state.map.theta, self._settling)
         except NotPositiveDefiniteError:

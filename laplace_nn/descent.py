@@ -25,9 +25,10 @@ ESCAPE = 1e-10  # relative decrease that leaving a saddle must promise
 HOPELESS_DAMPING = 1e16  # times the floor: not even the smallest step descends
 MAX_BACKTRACKS = 8
 MAX_DOUBLINGS = 8  # of a step along negative curvature
-SWEEP_ITERATIONS = 40  # of L-BFGS on one factorisation
+SWEEP_ITERATIONS = 30  # of L-BFGS on one factorisation
 STEP_COST = 10  # of a factorisation and its step, in evaluations of energy and gradient
 RETRY = 1.1  # growth of what the way not taken is thought to pay
+LEAST_PAY = 0.9  # the least that it is thought to pay, as a part of what the way taken does
 SWEPT = 1e-7  # relative gain of a sweep below which Newton steps are to end the descent
 MOST_BEND = 0.75  # longest geodesic correction, as a part of the step (Transtrum & Sethna 2012)
 ROUNDING = 1e-13  # relative size of an energy difference that says nothing
@@ -131,7 +132,7 @@ class Point:
             self.gradient,
             self.model.solve,
             SWEEP_ITERATIONS,
-            0.1 * SWEPT * self.size,
+            ROUNDING * self.size,
         )
         return Point(self.objective, theta, energy, gradient)
 
@@ -153,7 +154,7 @@ class Point:
             *projection.value_and_gradient(hidden),
             solve,
             SWEEP_ITERATIONS,
-            0.1 * SWEPT * self.size,
+            ROUNDING * self.size,
         )
         return Point.at(self.objective, projection.complete(hidden))
 
@@ -229,7 +230,11 @@ class Descent:
     def run(self, max_iter: int) -> None:
         """Descend until the gradient has vanished at a minimum, or the budget of steps ends."""
         while self.n_iter < max_iter:
-            going_on = self._leave_saddle() if self._finished() else self._advance()
+            # A state that is only passed may be a saddle: the next one's steps leave it.
+            at_end = self._finished()
+            if at_end and self.rough:
+                return
+            going_on = self._leave_saddle() if at_end else self._advance()
             if not going_on:
                 return
             self.n_iter += 1
@@ -296,7 +301,7 @@ class Descent:
         """What a step or a sweep has gained by its cost; the other looks better in the meantime."""
         other = {"step": "sweep", "sweep": "step"}[kind]
         self.pays[kind] = gained / cost
-        self.pays[other] *= RETRY
+        self.pays[other] = max(RETRY * self.pays[other], LEAST_PAY * self.pays[kind])
 
     def _step(self, newton: bool) -> Step:
         # Within the tolerance, and where the damping changes nothing any more, the steps are

@@ -187,7 +187,8 @@ def reestimate(
         See `find_map`.
     tol : float, default=1e-3
         Converged where ln α, ln β and the log evidence change by at most ``tol`` times
-        the larger of 1 and their size.
+        the larger of 1 and their size. A walk ends where the score rises by no more than so many
+        nats a row.
     gradient_tol : float, default=1e-6
         See `find_map`.
     max_cycles : int, default=100
@@ -298,14 +299,18 @@ def _living_start(
 def _best_mode(surface: EvidenceSurface, path: Ascent | Walk, max_iter: int) -> State:
     """The best state of the way, trained to the end, or a better mode that it has passed."""
 
-    def trained(state: State) -> State:
-        return surface.evaluate(state.prior, state.likelihood, state.map.theta, max_iter)
+    def trained(state: State, theta: np.ndarray) -> State:
+        return surface.evaluate(state.prior, state.likelihood, theta, max_iter)
 
-    best, mode = trained(path.best), path.mode
-    if mode is None or mode is path.best or mode.merit <= best.merit:
-        return best
-    other = trained(mode)
-    return other if other.merit > best.merit else best
+    best, mode = path.best, path.mode
+    theta = best.map.theta
+    if isinstance(path, Walk):
+        theta = path.nearer(best, best.prior, best.likelihood)
+    end = trained(best, theta)
+    if mode is None or mode is best or mode.merit <= end.merit:
+        return end
+    other = trained(mode, mode.map.theta)
+    return other if other.merit > end.merit else end
 
 
 def _entry(cycle: int, state: State, event: str, rows: RowBlocks) -> dict[str, Any]:

@@ -15,7 +15,14 @@ from laplace_nn.descent import Descent
 from laplace_nn.linalg import CG_ITERATIONS
 from laplace_nn.objective import NegativeLogPosterior
 
-__all__ = ["SOLVERS", "MAPResult", "NotStationaryWarning", "find_map", "not_stationary"]
+__all__ = [
+    "SOLVERS",
+    "MAPResult",
+    "NotStationaryWarning",
+    "find_map",
+    "not_stationary",
+    "step_cost",
+]
 
 SOLVERS = ("auto", "lm", "lbfgs", "cg")
 
@@ -85,8 +92,8 @@ def find_map(
     tol : float, default=1e-6
         Converged where max |∇E| ≤ tol·max(1, |E|).
     rough : bool, default=False
-        Whether to end as soon as the gradient is within ``tol``. Otherwise steps go on below it
-        while they pay.
+        Whether to end as soon as the gradient is within ``tol``, be it at a saddle. Otherwise steps
+        go on below it while they pay, and away from saddles.
     max_iter : int, default=1000
         Budget of damped Gauss-Newton steps; L-BFGS and CG have ten times as many iterations.
     callback : callable, optional
@@ -126,7 +133,7 @@ def find_map(
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {solver!r}.")
     if solver == "auto":
-        solver = "lm" if _step_cost(objective) <= AUTO_STEP_COST else "lbfgs"
+        solver = "lm" if step_cost(objective) <= AUTO_STEP_COST else "lbfgs"
     n_iter = 0
     if solver != "lm":
         theta, n_iter = _scipy_minimise(objective, theta, solver, tol, 10 * max_iter, callback)
@@ -150,7 +157,7 @@ def not_stationary(result: MAPResult, tol: float) -> str:
     )
 
 
-def _step_cost(objective: NegativeLogPosterior) -> float:
+def step_cost(objective: NegativeLogPosterior) -> float:
     """Multiplications of one Gauss-Newton step and the passes that refine it."""
     n_params, n_rows = objective.mlp.n_params, objective.rows.n_rows
     passes = 2.0 * CG_ITERATIONS * n_rows * n_params

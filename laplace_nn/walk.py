@@ -15,22 +15,24 @@ import numpy as np
 
 from laplace_nn.ascent import OUT_OF_CYCLES
 from laplace_nn.evidence_surface import EvidenceSurface, State
+from laplace_nn.likelihoods import Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
+from laplace_nn.priors import GaussianPrior
 
-__all__ = ["MACKAY", "STRENGTHS", "Pace", "Walk"]
+__all__ = ["MACKAY", "PATIENCE", "STRENGTHS", "Pace", "Walk"]
 
 
 class Pace(NamedTuple):
-    """How well the states of a walk are trained, and how long it goes on past the best one."""
+    """How well the states of a walk are trained."""
 
     n_iter: int  # of a MAP fit
     gradient: float  # max |∇E| / max(1, |E|) at which it ends before
-    patience: int  # states in a row that are no better
 
 
-MACKAY = Pace(4, 1e-5, 4)  # hyperparameters follow each other closely
-STRENGTHS = Pace(8, 1e-3, 2)  # a step is long, and each state is to be near a mode
-NOISE_CYCLES, NOISE_ITERATIONS = 4, 30  # in which the noise follows a stronger prior
+MACKAY = Pace(4, 1e-5)  # hyperparameters follow each other closely
+STRENGTHS = Pace(8, 1e-3)  # a step is long, and each state is to be near a mode
+PATIENCE = 2  # states in a row that are no better, with which a walk ends
+NOISE_ITERATIONS = 12  # under a stronger prior, before the noise follows it
 
 
 class Walk:
@@ -47,7 +49,7 @@ class Walk:
     note : callable
         Called with every state that is looked at, and what became of it.
     tol : float
-        Relative rise of the merit below which a state is no better.
+        Rise of the merit, in nats a row, below which a state is no better.
     max_iter : int
         Largest budget of a MAP fit.
     strength_ratio : float, optional
@@ -85,22 +87,27 @@ class Walk:
     def stronger(self, best: State, ratio: float) -> State | None:
         """A mode under as many times the best state's precisions, unless it is a dead network's.
 
-        From the best state's weights, or those at the end of the way, which may have gone on to
-        stronger priors: whichever are the more probable. Residuals are larger under a stronger
-        prior, so that the noise has to follow.
+        Residuals are larger under a stronger prior, so that the noise follows once on the way.
         """
-        surface, state = self.surface, best
-        target = surface.scaled(best, ratio)
-        energy = surface.objective(*surface.moved(best, target)).value
-        theta = min(best.map.theta, self.here.map.theta, key=energy)
-        budget = min(NOISE_ITERATIONS, self.max_iter)
-        for _ in range(NOISE_CYCLES if surface.fit_noise else 0):
-            prior, likelihood = surface.moved(state, target)
-            state = surface.evaluate(prior, likelihood, theta, budget, STRENGTHS.gradient)
-            theta, target = state.map.theta, surface.with_own_noise(state)
-        prior, likelihood = surface.moved(state, target)
+        surface = self.surface
+        prior, likelihood = surface.moved(best, surface.scaled(best, ratio))
+        theta = self.nearer(best, prior, likelihood)
+        if surface.fit_noise:
+            near = surface.evaluate(
+                prior, likelihood, theta, min(NOISE_ITERATIONS, self.max_iter), STRENGTHS.gradient
+            )
+            theta = near.map.theta
+            prior, likelihood = surface.moved(near, surface.with_own_noise(near))
         state = surface.evaluate(prior, likelihood, theta, self.max_iter)
         return None if surface.is_dead(state.map.theta) else state
+
+    def nearer(self, state: State, prior: GaussianPrior, likelihood: Likelihood) -> np.ndarray:
+        """A state's weights or those at the end of the way, whichever are the more probable.
+
+        The way has trained on past its best state, and often much of what that one lacks.
+        """
+        energy = self.surface.objective(prior, likelihood).value
+        return min(state.map.theta, self.here.map.theta, key=energy)
 
     def _through_strengths(self, ratio: float) -> str:
         """One way, and where the start has stayed the best, from there the other way."""
@@ -129,8 +136,8 @@ class Walk:
                 self.note(self.here, "refused")
                 return "rounding hides the data or the prior"
             self._see(state)
-            if self.idle >= pace.patience:
-                return f"no better state in {pace.patience} cycles"
+            if self.idle >= PATIENCE:
+                return f"no better state in {PATIENCE} cycles"
         return OUT_OF_CYCLES
 
     def _see(self, state: State) -> None:
@@ -139,7 +146,7 @@ class Walk:
         self.here = state
         if not self.surface.is_dead(state.map.theta):
             self.theta = state.map.theta
-        enough = self.tol * max(1.0, abs(self.best.merit))
+        enough = self.tol * self.surface.rows.total_weight
         self.idle = 0 if state.merit > self.best.merit + enough else self.idle + 1
         if state.merit > self.best.merit:
             self.best = state

@@ -15,7 +15,7 @@ from laplace_nn.priors import ard, by_layer, single
 from laplace_nn.reestimation import reestimate
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
-from laplace_nn.walk import MACKAY, STRENGTHS
+from laplace_nn.walk import PATIENCE
 
 BOTH = Selection.named("evidence+loo", gaussian_log_scores)
 CLASSES = Selection.named("evidence+loo", partial(class_log_scores, link="auto", seed=0))
@@ -85,22 +85,21 @@ def test_the_end_is_the_best_state_trained(name):
 @EACH_WALK
 def test_it_goes_on_past_worse_states_until_its_patience_ends(name):
     found, merits = WALKS[name](), scores(name)
-    patience = STRENGTHS.patience if name in ("weaker", "stronger") else MACKAY.patience
-    walked, tol = merits[:-1], 1e-3
+    walked, n_rows = merits[:-1], 40 if name == "mackay" else 60
     best = np.maximum.accumulate(walked)[:-1]
-    better = np.diff(best, append=max(walked)) > tol * np.maximum(1.0, np.abs(best))
+    better = np.diff(best, append=max(walked)) > 1e-3 * n_rows
     assert found.converged
-    assert found.reason == f"no better state in {patience} cycles"
-    assert len(better) >= patience and not np.any(better[-patience:])
+    assert found.reason == f"no better state in {PATIENCE} cycles"
+    assert len(better) >= PATIENCE and not np.any(better[-PATIENCE:])
     if name != "groups":  # which walks twice, the second time from the best state of the first
-        idle = [not np.any(better[i : i + patience]) for i in range(len(better) - patience)]
+        idle = [not np.any(better[i : i + PATIENCE]) for i in range(len(better) - PATIENCE)]
         assert not any(idle)
 
 
 @pytest.mark.parametrize(("name", "ratio"), [("weaker", 1.0 / 3.0), ("stronger", 3.0)])
 def test_one_precision_without_noise_goes_through_strengths_alone(name, ratio):
     walked = [entry["prior_precision"][0] for entry in WALKS[name]().history[:-1]]
-    assert len(walked) > STRENGTHS.patience + 1
+    assert len(walked) > PATIENCE + 1
     assert_allclose(np.divide(walked[1:], walked[:-1]), ratio)
 
 
@@ -108,10 +107,10 @@ def test_where_the_start_stays_the_best_the_walk_turns_round_once():
     """From a start that is too strong a way up finds nothing, and one from there down does."""
     found = through_strengths.__wrapped__(3.0)
     walked = np.array([entry["prior_precision"][0] for entry in found.history[:-1]])
-    up = STRENGTHS.patience
+    up = PATIENCE
     assert_allclose(walked[1 : up + 1], walked[0] * 3.0 ** np.arange(1, up + 1))
     down = walked[up + 1 :]
-    assert len(down) > STRENGTHS.patience
+    assert len(down) > PATIENCE
     assert_allclose(down, walked[0] / 3.0 ** np.arange(1, len(down) + 1))
     assert found.state.prior.precisions[0] < walked[0]
 
@@ -120,7 +119,7 @@ def test_several_precisions_go_through_strengths_together_and_then_each_for_itse
     walked = np.array([entry["prior_precision"] for entry in WALKS["groups"]().history[:-1]])
     together = np.ptp(walked, axis=1) < 1e-12 * walked[:, 0]
     n = int(np.argmin(together))  # the first apart
-    assert n > STRENGTHS.patience
+    assert n > PATIENCE
     assert not np.any(together[n:])
     assert_allclose(walked[1:n] / walked[: n - 1], 1.0 / 3.0)
 
@@ -145,8 +144,8 @@ def test_a_mode_of_stronger_priors_is_found_beside_the_best(walk):
     assert other.map.converged and not np.allclose(other.map.theta, best.map.theta)
     assert other.n_effective_params.sum() < best.n_effective_params.sum()
     assert [entry["event"] for entry in found.history[-2:]] == ["stronger", "end"]
-    if isinstance(other.likelihood, Gaussian):  # PRML 3.95, to what a last cycle moves it by
-        assert_allclose(other.likelihood.scale, noise_precision(other), rtol=1e-2)
+    if isinstance(other.likelihood, Gaussian):  # PRML 3.95, to what a second update moves it by
+        assert_allclose(other.likelihood.scale, noise_precision(other), rtol=5e-2)
         assert other.likelihood.scale < best.likelihood.scale
 
 
@@ -179,10 +178,10 @@ def test_out_of_cycles():
 
 
 def test_the_turn_and_the_updates_share_one_budget_of_cycles():
-    found = through_strengths.__wrapped__(3.0, by_layer, max_cycles=STRENGTHS.patience + 1)
+    found = through_strengths.__wrapped__(3.0, by_layer, max_cycles=PATIENCE + 1)
     assert found.reason == OUT_OF_CYCLES
     events = [entry["event"] for entry in found.history]
-    assert events == ["start", *["step"] * (STRENGTHS.patience + 1), "end"]
+    assert events == ["start", *["step"] * (PATIENCE + 1), "end"]
 
 
 @pytest.mark.parametrize("name", ["mackay", "groups"])
