@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
 from laplace_nn.estimators.committee import Member, elect
 from laplace_nn.estimators.inputs import seed_from
-from laplace_nn.estimators.machine import blas_threads, check_room
+from laplace_nn.estimators.machine import blas_threads, check_room, n_workers
 from laplace_nn.estimators.names import (
     check_parameters,
     given_precisions,
@@ -46,7 +46,7 @@ from laplace_nn.reestimation import (
 )
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import LogScores, Selection, left_out
-from laplace_nn.training import not_stationary
+from laplace_nn.training import not_stationary, step_cost
 
 __all__ = ["BaseLaplaceMLP"]
 
@@ -168,13 +168,17 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         settings: dict[str, Any],
         progress: Progress,
     ) -> list[Reestimation]:
-        """Every start's climb, in parallel where asked for."""
-        if self.n_jobs in (None, 1) or len(starts) == 1:
+        """Every start's climb, side by side where that was asked for or pays."""
+        first = starts[0]
+        cost = step_cost(NegativeLogPosterior(mlp, first.likelihood, first.prior, rows))
+        size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
+        workers = n_workers(self.n_jobs, len(starts), size, cost)
+        if workers == 1:
             return [
                 climb_one(mlp, rows, start, settings, progress.callback(index))
                 for index, start in enumerate(starts)
             ]
-        climbs = Parallel(n_jobs=self.n_jobs, return_as="generator")(
+        climbs = Parallel(n_jobs=workers, return_as="generator")(
             delayed(climb_one)(mlp, rows, start, settings, None) for start in starts
         )
         return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]

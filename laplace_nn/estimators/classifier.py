@@ -95,11 +95,15 @@ GaussianPrior, default="auto"
     max_cycles : int, default=100
         Budget of re-estimation cycles of a start.
     tol : float, default=1e-3
-        Relative change of ln α and the log evidence at which re-estimation has converged.
+        Relative change of ln α and the log evidence at which re-estimation has converged; with
+        leave-one-out in ``selection`` the rise of the score, in nats a row, that keeps it going.
     gradient_tol : float, default=1e-6
         max |∇E| / max(1, |E|) at which training has converged.
-    n_jobs : int or None, default=None
-        Starts that are tried at the same time.
+    n_jobs : int, "auto" or None, default="auto"
+        Starts that are tried at the same time, each in a process of its own. "auto" is one a core
+        where a start takes seconds and BLAS would leave the other cores idle, and one at a time
+        inside other workers, such as those of a grid search; None is one, or what
+        `joblib.parallel_config` says. It changes no digit.
     random_state : int, RandomState or None, default=None
         Seed of the start weights, and of the Monte Carlo link.
     verbose : int, default=0
@@ -193,7 +197,7 @@ GaussianPrior, default="auto"
         max_cycles: int = 100,
         tol: float = 1e-3,
         gradient_tol: float = 1e-6,
-        n_jobs: int | None = None,
+        n_jobs: int | str | None = "auto",
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,

@@ -5,11 +5,13 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
-__all__ = ["blas_threads", "check_room", "shared_blas"]
+__all__ = ["blas_threads", "check_room", "n_workers", "shared_blas"]
 
 ONE_THREAD_SIZE = 2000  # of a matrix, below which BLAS threads cost more than they bring
+WORTH_A_WORKER = 5e7  # multiplications of a step of training, above which a climb takes seconds
 N_MATRICES = 4  # of the largest one's size that are alive at the same time
 
 
@@ -25,6 +27,23 @@ def shared_blas(n_jobs: int | None) -> AbstractContextManager:
     would leave it as another has set it.
     """
     return threadpool_limits(1 if effective_n_jobs(n_jobs) > 1 else None, user_api="blas")
+
+
+def n_workers(n_jobs: int | str | None, n_tasks: int, size: int, step_cost: float) -> int:
+    """Processes for climbs that train on matrices of this size, in steps of this cost.
+
+    As many as were asked for. "auto" is one a core where a climb takes seconds and would leave the
+    other cores idle: not for matrices that BLAS threads share, and not inside another worker.
+    """
+    if n_jobs != "auto":
+        return min(n_tasks, effective_n_jobs(n_jobs))
+    backend, from_context = get_active_backend()
+    if backend.nesting_level:
+        return 1
+    if from_context is not None:
+        return min(n_tasks, effective_n_jobs(None))
+    pays = step_cost >= WORTH_A_WORKER and size < ONE_THREAD_SIZE
+    return min(n_tasks, effective_n_jobs(-1)) if pays else 1
 
 
 def check_room(size: int, what: str, remedy: str) -> None:

@@ -252,6 +252,7 @@ def check_parameters(parameters: dict[str, Any]) -> None:
         value = parameters[name]
         if not _is_count(value):
             raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+    _check_jobs(parameters["n_jobs"])
     for name in ("tol", "gradient_tol"):
         value = parameters[name]
         if not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
@@ -277,6 +278,15 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     value = parameters["standardize"]
     if not (isinstance(value, bool | np.bool_) or (isinstance(value, str) and value == "auto")):
         raise ValueError(f"standardize must be 'auto', True or False; got {value!r}.")
+
+
+def _check_jobs(n_jobs: Any) -> None:
+    counted = n_jobs is None or (isinstance(n_jobs, int | np.integer) and n_jobs != 0)
+    if not (counted or (isinstance(n_jobs, str) and n_jobs == "auto")):
+        raise ValueError(
+            f'n_jobs must be "auto", None or an integer other than 0 (-1 for every core); got '
+            f"{n_jobs!r}."
+        )
 
 
 def _check_committee(committee: Any) -> None:

@@ -1,4 +1,4 @@
-"""Starts, workers, warm starts, and what a fit says while and after it runs."""
+"""Starts, warm starts, and what a fit says while and after it runs."""
 
 import pickle
 
@@ -47,25 +47,6 @@ def test_same_random_state_same_to_the_bit(kind):
     assert_array_equal(from_state.theta_, fitted(kind).theta_)
     other = build(kind, random_state=1).fit(X, y)
     assert not np.array_equal(other.theta_, fitted(kind).theta_)
-
-
-@EACH_KIND
-def test_workers_change_nothing(kind):
-    X, y = table(kind)
-    with joblib.parallel_config(backend="threading"):
-        threads = build(kind, n_jobs=2).fit(X, y)
-    assert_array_equal(threads.theta_, fitted(kind).theta_)
-    assert_array_equal(outputs_of(threads, X), outputs_of(fitted(kind), X))
-    assert threads.log_marginal_likelihood_ == fitted(kind).log_marginal_likelihood_
-
-
-@BOTH
-def test_processes_change_nothing(kind):
-    X, y = table(kind)
-    model = build(kind, n_jobs=2).fit(X, y)
-    assert_array_equal(model.theta_, fitted(kind).theta_)
-    assert_array_equal(outputs_of(model, X), outputs_of(fitted(kind), X))
-    assert [e["event"] for e in model.history_] == [e["event"] for e in fitted(kind).history_]
 
 
 @BOTH
