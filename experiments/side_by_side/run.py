@@ -1,9 +1,10 @@
-"""A default fit, with its uncertainty and no grid, takes at most five times as long as what one
+"""A default fit, with its uncertainty and no grid, takes at most three times as long as what one
 would run instead, and predicts new rows about as well.
 
-Both in one run, one after the other, on one core. Regression: GaussianProcessRegressor with an ARD
-kernel and one start. Classification: a grid search over ten values of alpha in five folds of
-MLPClassifier of the same shape.
+Both in one run, one after the other, each with what it does with the machine's cores by default:
+ours takes a process a start where that pays, a Gaussian process BLAS on all cores, a grid search
+one core. Regression: GaussianProcessRegressor with an ARD kernel and one start. Classification: a
+grid search over ten values of alpha in five folds of MLPClassifier of the same shape.
 """
 
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -21,6 +23,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
@@ -30,8 +33,8 @@ from experiments.common.splits import CLASSIFICATION_SETS, REGRESSION_SETS, Data
 from laplace_nn import LaplaceMLPClassifier, LaplaceMLPRegressor
 from laplace_nn.displays.base import BLUE, VERMILLION
 
-TIME = "twenty minutes on one core"
-SLOWDOWN = 5.0  # times the other's seconds, the most that a fit may take on any set
+TIME = "twelve minutes on two cores"
+SLOWDOWN = 3.0  # times the other's seconds, the most that a fit may take on any set
 LOSS = 0.2  # nats a row behind the other's log score, the most on any set
 COLLAPSED = ("wine",)  # where the other lets its noise collapse on duplicated rows
 ALPHAS = np.logspace(-4, 2, 10)
@@ -71,7 +74,8 @@ def gaussian_process(
     scaler = StandardScaler().fit(X)
     kernel = ConstantKernel() * RBF(np.ones(X.shape[1])) + WhiteKernel(0.1)
     model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
-    model.fit(scaler.transform(X), y)
+    with threadpool_limits(joblib.cpu_count(), user_api="blas"):
+        model.fit(scaler.transform(X), y)
 
     def log_density(X_new: np.ndarray, y_new: np.ndarray) -> np.ndarray:
         mean, std = model.predict(scaler.transform(X_new), return_std=True)

@@ -21,7 +21,7 @@ from experiments.common.published import REGRESSION
 from experiments.common.splits import REGRESSION_SETS, DataSet, Split
 from laplace_nn import LaplaceMLPRegressor
 
-TIME = "10 to 60 seconds a split on one core: an hour with `--jobs 2`"
+TIME = "5 to 30 seconds a split on one core: a quarter of an hour with `--jobs 2`"
 PARTS = "sets"
 COVERAGE = (0.90, 0.99)  # within which the share inside 95 % intervals must lie
 WINE_RMSE = 0.64  # on wine, whose log-likelihood alone could be won on duplicated rows
