@@ -72,7 +72,8 @@ def test_the_start_of_best_score_is_kept(selection, kind):
         return scores[selection]
 
     models = {s: build(kind, selection=s, **settings).fit(X, y) for s in SELECTIONS}
-    assert score(models[selection]) >= max(map(score, models.values())) - 1e-6
+    # A walk leaves the noise as it is where it would gain less than a thousandth of a nat a row.
+    assert score(models[selection]) >= max(map(score, models.values())) - 1e-3 * len(X)
 
 
 @pytest.mark.parametrize("selection", ["loss", None])
