@@ -39,6 +39,7 @@ PRUNED_SHARE = 1e-4  # γ_g / n_g below which a group is sent to MAX_PRECISION a
 LONGEST_STEP = np.log(3.0)  # of ln α or ln β in one cycle
 LEAST_SHARE = 0.3  # of its own step that a precision takes when another's is longer
 DEAD_RANGE = 1e-3  # of the outputs over the rows, below which no hidden unit is alive
+STRAIGHT = 0.01  # of the outputs' variance: bends below it are none
 DRIFT_STEP = 1e-3  # of a central difference, relative to the weights
 DRIFT_ACCURACY = 1e-4  # to which the mode's motion is solved for
 
@@ -162,11 +163,20 @@ class EvidenceSurface:
         """Whether the prior has switched every hidden unit off: the outputs are constants."""
         if self.mlp.n_layers == 1 or not np.any(self.fit_prior):
             return False
-        outputs = self.rows.concatenate(
+        return bool(np.max(np.ptp(self._outputs(theta), axis=0)) < DEAD_RANGE)
+
+    def is_straight(self, theta: np.ndarray) -> bool:
+        """Whether hidden units bend nothing: the outputs are linear in the inputs, or nearly."""
+        outputs = self._outputs(theta)
+        inputs = np.column_stack([self.rows.X, np.ones(self.rows.n_rows)])
+        bends = outputs - inputs @ np.linalg.lstsq(inputs, outputs)[0]
+        return bool(np.sum(bends**2) <= STRAIGHT * np.sum((outputs - outputs.mean(axis=0)) ** 2))
+
+    def _outputs(self, theta: np.ndarray) -> np.ndarray:
+        return self.rows.concatenate(
             lambda block: self.mlp.forward(theta, block.X).outputs,
             8 * sum(self.mlp.layer_sizes),
         )
-        return bool(np.max(np.ptp(outputs, axis=0)) < DEAD_RANGE)
 
     def mackay(self, state: State) -> np.ndarray:
         """MacKay's (ln α, ln β) within their caps, groups without effect at theirs."""

@@ -146,7 +146,8 @@ def reestimate(
     taken again with a third of its precision.
 
     With leave-one-out in the selection nothing is taken back: the walk goes on past worse states,
-    and the best that it has seen is trained to the end.
+    and the best that it has seen is trained to the end. Where that is a network without bends, the
+    start is taken again under weak precisions, and the better walk counts.
 
     Parameters
     ----------
@@ -262,6 +263,12 @@ def reestimate(
     if dead is not None and dead.merit > path.best.merit:
         path = way(dead)
         reason = path.run(max_cycles)
+    if walking and strength_ratio is None and surface.is_straight(path.best.map.theta):
+        # A strong prior holds the units in their linear range, and no update leads out of it.
+        weak = way(_weakest_start(surface, prior, likelihood, theta, note, max_iter))
+        why = weak.run(max_cycles)
+        if weak.best.merit > path.best.merit:
+            path, reason = weak, why
     best, other = _best_mode(surface, path, max_iter), None
     if isinstance(path, Walk) and stronger is not None and np.any(fit_prior):
         other = path.stronger(best, stronger)
@@ -294,6 +301,22 @@ def _living_start(
         state = surface.evaluate(prior, likelihood, theta, budget)
     note(state, "start")
     return state, dead
+
+
+def _weakest_start(
+    surface: EvidenceSurface,
+    prior: GaussianPrior,
+    likelihood: Likelihood,
+    theta: np.ndarray,
+    note: Note,
+    max_iter: int,
+) -> State:
+    """The start again, under the weakest precisions that a start may have."""
+    weakest = np.where(surface.moving(prior), START_PRECISIONS[0], prior.precisions)
+    budget = min(NEAR_ITERATIONS, max_iter)
+    state = surface.evaluate(prior.with_precisions(weakest), likelihood, theta, budget)
+    note(state, "straight")
+    return state
 
 
 def _best_mode(surface: EvidenceSurface, path: Ascent | Walk, max_iter: int) -> State:

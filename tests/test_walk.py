@@ -170,6 +170,40 @@ def test_a_dead_network_comes_to_life_from_the_start_weights():
     assert np.ptp(mlp.forward(found.state.map.theta, labels().X).outputs) > 1.0
 
 
+def wave(n_rows=60):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2.0, 2.0, size=(n_rows, 1))
+    return RowBlocks(x, np.sin(4.0 * x) + 0.2 * rng.normal(size=(n_rows, 1)))
+
+
+def test_a_walk_that_ends_in_a_straight_line_is_taken_again_from_a_weak_start():
+    """From a strong prior no update leads to the wave; from a weak one some do."""
+    mlp, rows = MLP((1, 8, 1)), wave()
+    theta = mlp.initialise(np.random.default_rng(0))
+    settings = {"selection": BOTH, "hyperprior": HalfNormal()}
+    found = reestimate(mlp, Gaussian(10.0), by_layer(mlp, 12.0), rows, theta, **settings)
+    events = [entry["event"] for entry in found.history]
+    assert events.count("straight") == 1
+    again = found.history[events.index("straight")]
+    assert_allclose(again["prior_precision"], 0.3)
+    straight = found.history[events.index("straight") - 1]
+    assert straight["noise_precision"] < 3.0 < 10.0 < found.state.likelihood.scale
+    bent = reestimate(mlp, Gaussian(10.0), by_layer(mlp, 0.3), rows, theta, **settings)
+    assert "straight" not in [entry["event"] for entry in bent.history]
+
+
+def test_a_line_stays_a_line():
+    """Where rows are on a line the second walk finds nothing better, or as good."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2.0, 2.0, size=(60, 1))
+    rows = RowBlocks(x, x + 0.2 * rng.normal(size=(60, 1)))
+    mlp = MLP((1, 8, 1))
+    theta = mlp.initialise(np.random.default_rng(0))
+    found = reestimate(mlp, Gaussian(10.0), by_layer(mlp, 6.0), rows, theta, selection=BOTH)
+    assert 15.0 < found.state.likelihood.scale < 40.0
+    assert found.state.n_effective_params.sum() < 6.0
+
+
 def test_out_of_cycles():
     found = along_mackay(max_cycles=2)
     assert not found.converged
