@@ -11,6 +11,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
 from sklearn.linear_model import BayesianRidge
 
+from laplace_nn import LaplaceMLPRegressor
 from laplace_nn.diagnostics import UntrustworthyFitWarning
 from tests.estimators.problems import inputs, line_table, regressor, sine_table, two_target_table
 
@@ -252,3 +253,12 @@ def test_bad_noise_precision(value):
 def test_bad_normalize_y():
     with pytest.raises(ValueError, match="normalize_y must be True or False; got 'yes'"):
         regressor(normalize_y="yes").fit(*sine_table())
+
+
+def test_a_wave_of_few_rows_is_no_straight_line():
+    """Strong starts hold the units in their linear range; the default fit finds the wave anyway."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2.0, 2.0, size=(80, 1))
+    y = np.sin(4.0 * x[:, 0]) + 0.2 * rng.normal(size=80)
+    model = LaplaceMLPRegressor((8,), random_state=0).fit(x, y)
+    assert 0.1 < model.noise_precision_**-0.5 < 0.3
