@@ -163,20 +163,27 @@ class EvidenceSurface:
         """Whether the prior has switched every hidden unit off: the outputs are constants."""
         if self.mlp.n_layers == 1 or not np.any(self.fit_prior):
             return False
-        return bool(np.max(np.ptp(self._outputs(theta), axis=0)) < DEAD_RANGE)
-
-    def is_straight(self, theta: np.ndarray) -> bool:
-        """Whether hidden units bend nothing: the outputs are linear in the inputs, or nearly."""
-        outputs = self._outputs(theta)
-        inputs = np.column_stack([self.rows.X, np.ones(self.rows.n_rows)])
-        bends = outputs - inputs @ np.linalg.lstsq(inputs, outputs)[0]
-        return bool(np.sum(bends**2) <= STRAIGHT * np.sum((outputs - outputs.mean(axis=0)) ** 2))
-
-    def _outputs(self, theta: np.ndarray) -> np.ndarray:
-        return self.rows.concatenate(
+        outputs = self.rows.concatenate(
             lambda block: self.mlp.forward(theta, block.X).outputs,
             8 * sum(self.mlp.layer_sizes),
         )
+        return bool(np.max(np.ptp(outputs, axis=0)) < DEAD_RANGE)
+
+    def is_straight(self, theta: np.ndarray) -> bool:
+        """Whether hidden units bend nothing: the outputs are nearly linear in the inputs."""
+        if self.mlp.n_layers == 1 or not np.any(self.fit_prior):
+            return False
+
+        def moments(block: RowBlocks) -> np.ndarray:
+            outputs = self.mlp.forward(theta, block.X).outputs
+            z = np.column_stack([block.X, np.ones(block.n_rows), outputs])
+            return z.T @ z
+
+        n = self.mlp.n_inputs + 1
+        M = self.rows.sum(moments, 8 * sum(self.mlp.layer_sizes))
+        explained = np.vdot(M[:n, n:], np.linalg.lstsq(M[:n, :n], M[:n, n:])[0])
+        squares, mean_squares = np.trace(M[n:, n:]), np.sum(M[n - 1, n:] ** 2) / self.rows.n_rows
+        return bool(squares - explained <= STRAIGHT * (squares - mean_squares))
 
     def mackay(self, state: State) -> np.ndarray:
         """MacKay's (ln α, ln β) within their caps, groups without effect at theirs."""

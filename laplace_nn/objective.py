@@ -13,7 +13,7 @@ from laplace_nn.network import MLP, second_jvp, vjp
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 
-__all__ = ["NegativeLogPosterior", "in_weight_space"]
+__all__ = ["NegativeLogPosterior", "in_weight_space", "matrix_size"]
 
 
 @dataclass(frozen=True)
@@ -131,3 +131,8 @@ class NegativeLogPosterior:
 def in_weight_space(mlp: MLP, rows: RowBlocks) -> bool:
     """Whether P ≤ N·K, so that the P x P form of a regularised inverse is the smaller one."""
     return mlp.n_params <= rows.n_rows * mlp.n_outputs
+
+
+def matrix_size(mlp: MLP, rows: RowBlocks) -> int:
+    """Of the square matrix by which a regularised inverse is held, P or N·K."""
+    return min(mlp.n_params, rows.n_rows * mlp.n_outputs)

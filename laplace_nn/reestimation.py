@@ -263,12 +263,16 @@ def reestimate(
     if dead is not None and dead.merit > path.best.merit:
         path = way(dead)
         reason = path.run(max_cycles)
-    if walking and strength_ratio is None and surface.is_straight(path.best.map.theta):
+    weakest = _weakest(surface, prior)
+    weaker = walking and strength_ratio is None and np.any(weakest.precisions < prior.precisions)
+    if weaker and surface.is_straight(path.best.map.theta):
         # A strong prior holds the units in their linear range, and no update leads out of it.
-        weak = way(_weakest_start(surface, prior, likelihood, theta, note, max_iter))
-        why = weak.run(max_cycles)
-        if weak.best.merit > path.best.merit:
-            path, reason = weak, why
+        start = surface.evaluate(weakest, likelihood, theta, min(NEAR_ITERATIONS, max_iter))
+        note(start, "straight")
+        again = way(start)
+        why = again.run(max_cycles)
+        if again.best.merit > path.best.merit:
+            path, reason = again, why
     best, other = _best_mode(surface, path, max_iter), None
     if isinstance(path, Walk) and stronger is not None and np.any(fit_prior):
         other = path.stronger(best, stronger)
@@ -303,20 +307,10 @@ def _living_start(
     return state, dead
 
 
-def _weakest_start(
-    surface: EvidenceSurface,
-    prior: GaussianPrior,
-    likelihood: Likelihood,
-    theta: np.ndarray,
-    note: Note,
-    max_iter: int,
-) -> State:
-    """The start again, under the weakest precisions that a start may have."""
-    weakest = np.where(surface.moving(prior), START_PRECISIONS[0], prior.precisions)
-    budget = min(NEAR_ITERATIONS, max_iter)
-    state = surface.evaluate(prior.with_precisions(weakest), likelihood, theta, budget)
-    note(state, "straight")
-    return state
+def _weakest(surface: EvidenceSurface, prior: GaussianPrior) -> GaussianPrior:
+    """With no moving precision above the weakest that a start may have."""
+    weakest = np.minimum(prior.precisions, START_PRECISIONS[0])
+    return prior.with_precisions(np.where(surface.moving(prior), weakest, prior.precisions))
 
 
 def _best_mode(surface: EvidenceSurface, path: Ascent | Walk, max_iter: int) -> State:

@@ -193,7 +193,7 @@ def test_a_walk_that_ends_in_a_straight_line_is_taken_again_from_a_weak_start():
 
 
 def test_a_line_stays_a_line():
-    """Where rows are on a line the second walk finds nothing better, or as good."""
+    """Where rows are on a line a second walk bends nothing either."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-2.0, 2.0, size=(60, 1))
     rows = RowBlocks(x, x + 0.2 * rng.normal(size=(60, 1)))

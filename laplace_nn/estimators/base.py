@@ -34,7 +34,7 @@ from laplace_nn.evidence_surface import State, pruned_groups
 from laplace_nn.likelihoods import Gaussian, Likelihood
 from laplace_nn.linalg import NotPositiveDefiniteError
 from laplace_nn.network import MLP
-from laplace_nn.objective import NegativeLogPosterior, in_weight_space
+from laplace_nn.objective import NegativeLogPosterior, in_weight_space, matrix_size
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.pushforward import linearised
 from laplace_nn.reestimation import (
@@ -64,7 +64,7 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         # A network without hidden layers is there to be linear in its inputs.
         self._fit_standardiser(X, sample_weight, draw_in=mlp.n_layers > 1)
         rows = RowBlocks(self._standardised(X), Y, sample_weight)
-        size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
+        size = matrix_size(mlp, rows)
         check_room(
             size,
             f"A full covariance of this network is held as a matrix of P = {mlp.n_params} weights "
@@ -171,8 +171,7 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         """Every start's climb, side by side where that was asked for or pays."""
         first = starts[0]
         cost = step_cost(NegativeLogPosterior(mlp, first.likelihood, first.prior, rows))
-        size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
-        workers = n_workers(self.n_jobs, len(starts), size, cost)
+        workers = n_workers(self.n_jobs, len(starts), matrix_size(mlp, rows), cost)
         if workers == 1:
             return [
                 climb_one(mlp, rows, start, settings, progress.callback(index))

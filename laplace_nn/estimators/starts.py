@@ -9,6 +9,7 @@ from laplace_nn.estimators.machine import blas_threads
 from laplace_nn.evidence_surface import State
 from laplace_nn.likelihoods import Likelihood
 from laplace_nn.network import MLP
+from laplace_nn.objective import matrix_size
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.reestimation import Reestimation, reestimate
 from laplace_nn.rows import RowBlocks
@@ -36,8 +37,7 @@ def climb_one(
 ) -> Reestimation:
     """Its climb of the evidence, or its walk."""
     settings = settings | {"fit_prior": start.moving, "strength_ratio": start.strength_ratio}
-    size = min(mlp.n_params, rows.n_rows * mlp.n_outputs)
-    with blas_threads(size):
+    with blas_threads(matrix_size(mlp, rows)):
         return reestimate(
             mlp, start.likelihood, start.prior, rows, start.theta, **settings, callback=callback
         )
