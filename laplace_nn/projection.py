@@ -119,10 +119,15 @@ class Tapes:
         squares = np.zeros((n_hidden + 1, n_hidden + 1))
         products = np.zeros((n_hidden + 1, n_outputs))
         for block, tape in self:
-            z = np.column_stack([tape.activations[-1], np.ones(block.n_rows)])
-            weighed = block.weigh(z)
-            squares += weighed.T @ z
-            products += weighed.T @ block.targets
+            # √w on either side leaves a square, half the work; the column of ones is never formed.
+            root = np.sqrt(block.weigh(np.ones((block.n_rows, 1))))
+            z, targets = tape.activations[-1] * root, block.targets * root
+            squares[:-1, :-1] += z.T @ z
+            squares[-1:, :-1] += root.T @ z
+            squares[-1:, -1:] += root.T @ root
+            products[:-1] += z.T @ targets
+            products[-1:] += root.T @ targets
+        squares[:-1, -1] = squares[-1, :-1]
         return squares, products
 
     def __iter__(self) -> Iterator[tuple[RowBlocks, Tape]]:

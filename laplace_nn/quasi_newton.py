@@ -4,11 +4,10 @@ Damped Gauss-Newton steps creep along a curved valley, a factorisation each. Ste
 from the factor at hand and learn what it leaves out cost a gradient each.
 """
 
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dtrtrs
 
 __all__ = ["preconditioned_lbfgs"]
 
@@ -60,10 +59,10 @@ def preconditioned_lbfgs(
     >>> bool(np.allclose(end, 0.0, atol=1e-8))
     True
     """
-    pairs: deque[Pair] = deque(maxlen=MEMORY)
+    pairs = Pairs(len(theta))
     solved = solve(gradient)
     for _ in range(max_iter):
-        direction, gain = _direction(gradient, solved, pairs)
+        direction, gain = pairs.direction(gradient, solved)
         slope = float(gradient @ direction)
         if gain <= enough or slope >= 0.0:
             break
@@ -72,40 +71,54 @@ def preconditioned_lbfgs(
             break
         new, energy, new_gradient = found
         new_solved = solve(new_gradient)
-        s, y = new - theta, new_gradient - gradient
-        if s @ y > 1e-12 * np.linalg.norm(s) * np.linalg.norm(y):
-            pairs.append(Pair(s, y, new_solved - solved, float(s @ y)))
+        pairs.learn(new - theta, new_gradient - gradient, new_solved - solved)
         theta, gradient, solved = new, new_gradient, new_solved
     return theta, energy, gradient
 
 
-class Pair(NamedTuple):
-    """A step s, the change y of the gradient along it, A⁻¹y and sᵀy."""
+class Pairs:
+    """The last steps s, and the changes y of the gradient along them as z = A⁻¹y.
 
-    s: np.ndarray
-    y: np.ndarray
-    solved: np.ndarray
-    curvature: float
-
-
-def _direction(
-    gradient: np.ndarray, solved: np.ndarray, pairs: deque[Pair]
-) -> tuple[np.ndarray, float]:
-    """-H ∇E by the two-loop recursion from H₀ = c·A⁻¹, and about what it may gain.
-
-    c = sᵀy / yᵀA⁻¹y of the last pair, as L-BFGS scales the identity.
+    With the pairs' products the two loops become a few products of matrices (Byrd, Nocedal &
+    Schnabel 1994, theorem 2.2): R is the upper triangle of SᵀY.
     """
-    q, r, shares = gradient.copy(), solved.copy(), []
-    for s, y, z, sy in reversed(pairs):
-        shares.append(float(s @ q) / sy)
-        q -= shares[-1] * y
-        r -= shares[-1] * z
-    gain = 0.5 * max(float(q @ r), float(gradient @ solved))
-    if pairs:
-        r *= pairs[-1].curvature / float(pairs[-1].y @ pairs[-1].solved)
-    for (s, y, _, sy), share in zip(pairs, reversed(shares), strict=True):
-        r += (share - float(y @ r) / sy) * s
-    return -r, gain
+
+    def __init__(self, size: int) -> None:
+        self.n = 0
+        self.steps, self.solved = np.zeros((2, MEMORY, size))
+        self.R, self.YZ = np.zeros((2, MEMORY, MEMORY))
+
+    def learn(self, s: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
+        """Add a pair, the oldest making room, unless sᵀy is not positive."""
+        if not s @ y > 1e-12 * np.linalg.norm(s) * np.linalg.norm(y):
+            return
+        if self.n == MEMORY:
+            self.n -= 1
+            for kept in (self.steps, self.solved):
+                kept[:-1] = kept[1:]
+            for products in (self.R, self.YZ):
+                products[:-1, :-1] = products[1:, 1:]
+        last, self.n = self.n, self.n + 1
+        self.steps[last], self.solved[last] = s, z
+        self.R[: self.n, last] = self.steps[: self.n] @ y
+        self.YZ[: self.n, last] = self.YZ[last, : self.n] = self.solved[: self.n] @ y
+
+    def direction(self, gradient: np.ndarray, solved: np.ndarray) -> tuple[np.ndarray, float]:
+        """-H ∇E from H₀ = c·A⁻¹, and about what it may gain; ``solved`` is A⁻¹∇E.
+
+        c = sᵀy / yᵀA⁻¹y of the last pair, as L-BFGS scales the identity.
+        """
+        gain = float(gradient @ solved)
+        if self.n == 0:
+            return -solved, 0.5 * gain
+        n = self.n
+        S, Z, R, YZ = self.steps[:n], self.solved[:n], self.R[:n, :n], self.YZ[:n, :n]
+        Zg, c = Z @ gradient, R[-1, -1] / YZ[-1, -1]
+        first, _ = dtrtrs(R, S @ gradient)  # the first loop's shares: q = ∇E - Y·first
+        left = gain - first @ (2.0 * Zg - YZ @ first)  # qᵀA⁻¹q
+        second, _ = dtrtrs(R, R.diagonal() * first + c * (YZ @ first - Zg), trans=1)
+        direction = c * (first @ Z - solved) - second @ S
+        return direction, 0.5 * max(float(left), gain)
 
 
 def _search(

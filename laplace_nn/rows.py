@@ -16,7 +16,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 __all__ = ["RowBlocks"]
 
 DEFAULT_MEMORY_BUDGET = 2**27  # bytes a block may take in its largest intermediate array
-CACHE_BUDGET = 2**20  # the same for passes through the network: what stays in a core's cache
+CACHE_BUDGET = 3 * 2**19  # the same for passes through the network: what stays in a core's cache
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize, rosen, rosen_der
 
-from laplace_nn.quasi_newton import preconditioned_lbfgs
+from laplace_nn.quasi_newton import MEMORY, Pairs, preconditioned_lbfgs
 
 EVERYTHING = 1e-24  # of what could still be gained
 
@@ -81,3 +81,26 @@ def test_nothing_is_done_where_nothing_is_to_be_gained():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def test_the_compact_form_is_that_of_the_updates_one_by_one(rng):
+    """Nocedal & Wright 6.17, from c A⁻¹ with the last MEMORY pairs, twice as many being learnt."""
+    n = 9
+    root = rng.normal(size=(n, n))
+    H, inverse = root @ root.T + np.eye(n), np.diag(rng.uniform(0.5, 2.0, size=n))
+    pairs, learnt = Pairs(n), []
+    for _ in range(2 * MEMORY):
+        s = rng.normal(size=n)
+        y = H @ s
+        pairs.learn(s, y, inverse @ y)
+        learnt.append((s, y))
+    pairs.learn(s, -y, -inverse @ y)  # refused
+    s, y = learnt[-1]
+    B = inverse * (s @ y) / (y @ inverse @ y)
+    for s, y in learnt[-MEMORY:]:
+        V = np.eye(n) - np.outer(y, s) / (s @ y)
+        B = V.T @ B @ V + np.outer(s, s) / (s @ y)
+    gradient = rng.normal(size=n)
+    direction, gain = pairs.direction(gradient, inverse @ gradient)
+    assert_allclose(direction, -B @ gradient, rtol=1e-7, atol=1e-9)
+    assert gain >= 0.5 * gradient @ inverse @ gradient

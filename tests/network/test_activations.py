@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_ndtr
 
-from laplace_nn.network import gelu, logistic, relu, silu, softplus
+from laplace_nn.network import gelu, logistic, relu, silu, softplus, tanh
 from tests.cases import ACTIVATIONS
 from tests.contracts import check_activation
 
@@ -37,6 +38,17 @@ def test_gated_activations_keep_their_digits_far_out():
 @pytest.mark.parametrize("activation", [silu, gelu], ids=lambda activation: activation.name)
 def test_gated_activations_end_as_relu(activation):
     a = np.array([-1e300, -800.0, 800.0, 1e300])
-    np.testing.assert_array_equal(activation.value(a), relu.value(a))
-    np.testing.assert_array_equal(activation.first(a), relu.first(a))
-    np.testing.assert_array_equal(activation.second(a), 0.0)
+    assert_array_equal(activation.value(a), relu.value(a))
+    assert_array_equal(activation.first(a), relu.first(a))
+    assert_array_equal(activation.second(a), 0.0)
+
+
+def test_tanh_is_right_to_its_last_digits():
+    """Against the library's, which is one that no table is in."""
+    a = np.concatenate([np.linspace(-25.0, 25.0, 40001), 10.0 ** np.arange(-300.0, 3.0)])
+    z = tanh.value(a)
+    assert_allclose(z, np.tanh(a), rtol=0.0, atol=5e-16)
+    assert_allclose(z, np.tanh(a), rtol=2e-14)
+    assert_array_equal(tanh.value(-a), -z)
+    ends = tanh.value(np.array([np.inf, -np.inf, 1e300, np.nan]))
+    assert_array_equal(ends, [1.0, -1.0, 1.0, np.nan])
