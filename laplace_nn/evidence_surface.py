@@ -113,12 +113,17 @@ class EvidenceSurface:
     anchor: Anchor | None = None
 
     def __post_init__(self) -> None:
-        if self.anchor is not None and (np.any(self.fit_prior) or self.fit_noise):
+        if self.anchor is not None and self.moves_anything:
             raise ValueError(
                 "With an anchor the hyperparameters are those of the earlier rows and may not "
                 f"move; got fit_prior={self.fit_prior!r} and fit_noise={self.fit_noise!r}: set "
                 "both to False."
             )
+
+    @property
+    def moves_anything(self) -> bool:
+        """Whether any hyperparameter may move."""
+        return bool(np.any(self.fit_prior)) or self.fit_noise
 
     def evaluate(
         self,
@@ -195,10 +200,13 @@ class EvidenceSurface:
             target[-1] = self._log_noise_precision(state)
         return self.bounded(target)
 
-    def along_mackay(self, state: State) -> np.ndarray:
-        """MacKay's (ln α, ln β), or as much of the way there as one cycle may go."""
+    def along_mackay(self, state: State, stride: np.ndarray | float = 1.0) -> np.ndarray:
+        """MacKay's (ln α, ln β), or as much of the way there as one cycle may go.
+
+        A stride above 1 goes as many times as far, at most as far as one cycle may.
+        """
         old = state.log_hyperparameters
-        full = self.mackay(state) - old
+        full = stride * (self.mackay(state) - old)
         pruned = np.append(self.without_effect(state), False)
         # Shortened as a whole: a precision that is nearly right must not run ahead of the others.
         longest = np.max(np.abs(full[~pruned]), initial=LONGEST_STEP)

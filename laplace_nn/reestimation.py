@@ -9,7 +9,7 @@ evidence is climbed (`laplace_nn.ascent`), a score with leave-one-out in it watc
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from laplace_nn.network import MLP
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
-from laplace_nn.walk import STRENGTHS, Walk
+from laplace_nn.trail import History, Note, Trail, finish, strengthen
+from laplace_nn.walk import MACKAY, STRENGTHS, Walk
 
 __all__ = [
     "CLASS_SHARES",
@@ -33,6 +34,7 @@ __all__ = [
     "WALK_RATIO",
     "WALK_SHARE",
     "Reestimation",
+    "explore",
     "reestimate",
     "start_strength",
     "walk_start",
@@ -59,8 +61,6 @@ WEAKENING = 3.0  # of the prior precision where a start has led to the dead netw
 
 NEAR_ITERATIONS = 100  # of the first MAP fit; the last one has the whole budget
 
-Note = Callable[[State, str], None]
-
 
 @dataclass(frozen=True)
 class Reestimation:
@@ -86,17 +86,6 @@ class Reestimation:
     reason: str
     history: list[dict[str, Any]] = field(repr=False)
     stronger: State | None = None
-
-    @property
-    def states(self) -> tuple[State, ...]:
-        """The best state, and the stronger one if there is any."""
-        return (self.state,) if self.stronger is None else (self.state, self.stronger)
-
-    def after(self, earlier: "Reestimation") -> "Reestimation":
-        """The same climb as the continuation of an earlier one."""
-        n = len(earlier.history)
-        later = [{**entry, "cycle": entry["cycle"] + n} for entry in self.history]
-        return replace(self, history=earlier.history + later)
 
 
 def start_strength(index: int, n_rows: float, has_noise: bool) -> tuple[float, float]:
@@ -146,7 +135,8 @@ def reestimate(
     taken again with a third of its precision.
 
     With leave-one-out in the selection nothing is taken back: the walk goes on past worse states,
-    and the best that it has seen is trained to the end. Where that is a network without bends, the
+    twice as far as MacKay's updates say where they keep their direction, and the best that it has
+    seen is trained to the end. Where that is a network without bends, the
     start is taken again under weak precisions, and the better walk counts.
 
     Parameters
@@ -230,56 +220,93 @@ def reestimate(
     (True, True)
     """
     fit_noise = fit_noise and isinstance(likelihood, Gaussian)
-    selection = selection or Selection()
     surface = EvidenceSurface(
-        mlp, rows, fit_prior, fit_noise, solver, gradient_tol, hyperprior, selection, anchor
+        mlp,
+        rows,
+        fit_prior,
+        fit_noise,
+        solver,
+        gradient_tol,
+        hyperprior,
+        selection or Selection(),
+        anchor,
     )
-    history: list[dict[str, Any]] = []
+    history = History(rows.sample_weight, callback)
+    trail = explore(
+        surface,
+        prior,
+        likelihood,
+        theta,
+        history.note,
+        tol=tol,
+        max_cycles=max_cycles,
+        max_iter=max_iter,
+        refine=refine,
+        strength_ratio=strength_ratio,
+    )
+    if not surface.moves_anything:
+        return Reestimation(trail.best, True, trail.reason, list(history))
+    best, other = finish(surface, trail, max_iter), None
+    if stronger is not None:
+        other = strengthen(surface, trail, stronger, max_iter)
+    if other is not None:
+        history.note(other, "stronger")
+    history.note(best, "end")
+    return Reestimation(best, trail.converged, trail.reason, list(history), other)
 
-    def note(state: State, event: str) -> None:
-        history.append(_entry(len(history), state, event, rows))
-        if callback is not None:
-            callback(history[-1])
 
-    if not (np.any(fit_prior) or fit_noise):
+def explore(
+    surface: EvidenceSurface,
+    prior: GaussianPrior,
+    likelihood: Likelihood,
+    theta: np.ndarray,
+    note: Note,
+    *,
+    tol: float,
+    max_cycles: int,
+    max_iter: int,
+    refine: bool = True,
+    strength_ratio: float | None = None,
+) -> Trail:
+    """The way of `reestimate`, without the trainings that end it."""
+    if not surface.moves_anything:
         state = surface.evaluate(prior, likelihood, theta, max_iter)
         note(state, "fixed")
-        return Reestimation(state, True, "nothing to re-estimate", history)
-    walking, dead = selection.loo > 0.0, None
+        return Trail(state, state, state.map.theta, False, True, "nothing to re-estimate")
+    walking, dead = surface.selection.loo > 0.0, None
     if walking and strength_ratio is not None:
         budget = min(STRENGTHS.n_iter, max_iter)
         start = surface.evaluate(prior, likelihood, theta, budget, STRENGTHS.gradient)
         note(start, "start")
     else:
-        start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter)
+        enough = MACKAY.gradient if walking else None
+        start, dead = _living_start(surface, prior, likelihood, theta, note, max_iter, enough)
 
-    def way(state: State) -> Ascent | Walk:
+    def way(state: State) -> Trail:
         if walking:
-            return Walk(surface, state, theta, note, tol, max_iter, strength_ratio)
-        return Ascent(surface, state, note, tol, max_iter, refine)
+            walk = Walk(surface, state, theta, note, tol, max_iter, strength_ratio)
+            return _trail(walk, walk.run(max_cycles))
+        climb = Ascent(surface, state, note, tol, max_iter, refine)
+        return _trail(climb, climb.run(max_cycles))
 
-    path = way(start)
-    reason = path.run(max_cycles)
-    if dead is not None and dead.merit > path.best.merit:
-        path = way(dead)
-        reason = path.run(max_cycles)
+    trail = way(start)
+    if dead is not None and dead.merit > trail.best.merit:
+        trail = way(dead)
     weakest = _weakest(surface, prior)
     weaker = walking and strength_ratio is None and np.any(weakest.precisions < prior.precisions)
-    if weaker and surface.is_straight(path.best.map.theta):
+    if weaker and surface.is_straight(trail.best.map.theta):
         # A strong prior holds the units in their linear range, and no update leads out of it.
         start = surface.evaluate(weakest, likelihood, theta, min(NEAR_ITERATIONS, max_iter))
         note(start, "straight")
-        again = way(start)
-        why = again.run(max_cycles)
-        if again.best.merit > path.best.merit:
-            path, reason = again, why
-    best, other = _best_mode(surface, path, max_iter), None
-    if isinstance(path, Walk) and stronger is not None and np.any(fit_prior):
-        other = path.stronger(best, stronger)
-    if other is not None:
-        note(other, "stronger")
-    note(best, "end")
-    return Reestimation(best, reason != OUT_OF_CYCLES, reason, history, other)
+        trail = max(trail, way(start), key=lambda tried: tried.best.merit)
+    return trail
+
+
+def _trail(path: Ascent | Walk, reason: str) -> Trail:
+    walked = isinstance(path, Walk)
+    last = path.here if isinstance(path, Walk) else path.best
+    ended = reason != OUT_OF_CYCLES
+    return Trail(path.best, path.mode, last.map.theta, walked, ended, reason)
 
 
 def _living_start(
@@ -289,10 +316,18 @@ def _living_start(
     theta: np.ndarray,
     note: Note,
     max_iter: int,
+    enough: float | None,
 ) -> tuple[State, State | None]:
     """The strongest start whose network responds to its inputs, and the dead one if there was."""
     budget, dead = min(NEAR_ITERATIONS, max_iter), None
-    state = surface.evaluate(prior, likelihood, theta, budget)
+
+    def trained(prior: GaussianPrior) -> State:
+        state = surface.evaluate(prior, likelihood, theta, budget, enough)
+        if enough is None or not surface.is_dead(state.map.theta):
+            return state
+        return surface.evaluate(prior, likelihood, state.map.theta, budget)  # off a saddle
+
+    state = trained(prior)
     if surface.is_dead(theta):
         note(state, "start")
         return state, None
@@ -302,7 +337,7 @@ def _living_start(
         note(state, "dead")
         dead = state if dead is None else dead
         prior = prior.with_precisions(prior.precisions / weaker)
-        state = surface.evaluate(prior, likelihood, theta, budget)
+        state = trained(prior)
     note(state, "start")
     return state, dead
 
@@ -311,39 +346,3 @@ def _weakest(surface: EvidenceSurface, prior: GaussianPrior) -> GaussianPrior:
     """With no moving precision above the weakest that a start may have."""
     weakest = np.minimum(prior.precisions, START_PRECISIONS[0])
     return prior.with_precisions(np.where(surface.moving(prior), weakest, prior.precisions))
-
-
-def _best_mode(surface: EvidenceSurface, path: Ascent | Walk, max_iter: int) -> State:
-    """The best state of the way, trained to the end, or a better mode that it has passed."""
-
-    def trained(state: State, theta: np.ndarray) -> State:
-        return surface.evaluate(state.prior, state.likelihood, theta, max_iter)
-
-    best, mode = path.best, path.mode
-    theta = best.map.theta
-    if isinstance(path, Walk):
-        theta = path.nearer(best, best.prior, best.likelihood)
-    end = trained(best, theta)
-    if mode is None or mode is best or mode.merit <= end.merit:
-        return end
-    other = trained(mode, mode.map.theta)
-    return other if other.merit > end.merit else end
-
-
-def _entry(cycle: int, state: State, event: str, rows: RowBlocks) -> dict[str, Any]:
-    """A line of the history: plain numbers only; no leave-one-out score where none counts."""
-    held = state.held
-    score = None if held is None else np.average(held.log_scores, weights=rows.sample_weight)
-    return {
-        "cycle": cycle,
-        "event": event,
-        "log_marginal_likelihood": state.evidence.total,
-        "log_likelihood": state.evidence.log_likelihood,
-        "loo_log_score": score,
-        "prior_precision": state.prior.precisions.copy(),
-        "noise_precision": state.likelihood.scale,
-        "n_effective_params": state.n_effective_params.copy(),
-        "max_gradient": state.map.max_gradient,
-        "n_iter": state.map.n_iter,
-        "stationary": state.map.converged,
-    }

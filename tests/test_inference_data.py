@@ -316,7 +316,7 @@ def test_what_is_refused():
         ({"n_samples": 10}, "n_samples must be a multiple of n_chains = 4"),
         ({"n_samples": 0}, "n_samples must be a positive integer; got 0"),
         ({"n_chains": 2.0}, "n_chains must be a positive integer; got 2.0"),
-        ({"member": 4}, "one of the committee's 4 modes, 0 .the best. to 3; got 4"),
+        ({"member": 4}, "one of the committee's 3 modes, 0 .the best. to 2; got 4"),
         ({"member": 0.0}, "got 0.0"),
         ({"model": "exact"}, "model must be one of 'linearised', 'network'; got 'exact'"),
     ):

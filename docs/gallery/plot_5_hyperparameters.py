@@ -29,15 +29,15 @@ ReestimationDisplay.from_estimator(model)
 # ----------
 #
 # Starts differ in their random weights and in what shares a precision: one an input, one a layer,
-# in turn. Each gives two modes: of the best precisions, and of eight times those ("stronger"). All
-# of them predict, as a mixture.
+# in turn. Each has a mode of eight times the best precisions ("stronger"), and the best start that
+# of the best ones too; ``committee="all"`` would train it for all. They predict as a mixture.
 
 RestartsDisplay.from_estimator(model)
 
 # %%
-# The last cycle of every start, in numbers.
+# The last cycle of every way, in numbers.
 
-last = {entry["start"]: entry for entry in model.history_}
+last = {e["start"]: e for e in model.history_ if e["event"] == "step"}
 for start, entry in last.items():
     print(
         f"start {start}: log evidence {entry['log_marginal_likelihood']:.1f}, leave-one-out "

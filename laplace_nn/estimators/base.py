@@ -1,20 +1,21 @@
 """What both estimators share: standardising, starts in parallel, the committee of their modes."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from laplace_nn.diagnostics import Diagnostics, UntrustworthyFitWarning, diagnose
+from laplace_nn.estimators.climbs import Climb, Climbs, Settings
 from laplace_nn.estimators.committee import Member, elect
 from laplace_nn.estimators.inputs import seed_from
-from laplace_nn.estimators.machine import blas_threads, check_room, n_workers
+from laplace_nn.estimators.machine import blas_threads, check_room
 from laplace_nn.estimators.names import (
     check_parameters,
     given_precisions,
@@ -28,7 +29,7 @@ from laplace_nn.estimators.names import (
 from laplace_nn.estimators.progress import Progress
 from laplace_nn.estimators.scaling import ScaledInputs
 from laplace_nn.estimators.sequential import Sequential
-from laplace_nn.estimators.starts import Start, climb_one
+from laplace_nn.estimators.starts import Start
 from laplace_nn.evidence import log_likelihood, log_marginal_likelihood
 from laplace_nn.evidence_surface import State, pruned_groups
 from laplace_nn.likelihoods import Gaussian, Likelihood
@@ -127,63 +128,47 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
 
     def _climb(
         self, mlp: MLP, rows: RowBlocks, starts: list[Start]
-    ) -> tuple[list[Reestimation], list[Member]]:
-        """One climb of the evidence a start, and its mode; one that is kept alone goes to the top.
+    ) -> tuple[list[Climb], list[Member]]:
+        """One climb of the evidence a start, and its modes; one that is kept alone goes to the top.
 
         A mode that the asked-for curvature does not allow is no candidate, unless none is.
         """
-        settings = {
-            "fit_noise": self._is_auto("noise_precision"),
-            "hyperprior": make_hyperprior(self.hyperprior),
-            "selection": self._selection_of(mlp),
-            "refine": len(starts) == 1,
-            "stronger": None if self.committee == 1 else STRONGER,
-            "solver": self.solver,
-            "tol": self.tol,
-            "gradient_tol": self.gradient_tol,
-            "max_cycles": self.max_cycles,
-            "max_iter": self.max_iter,
-        }
-        moving = settings["fit_noise"] or any(np.any(start.moving) for start in starts)
-        climbing = moving and settings["selection"].loo == 0.0
+        settings = self._climb_settings(mlp, starts)
+        moving = settings.fit_noise or any(np.any(start.moving) for start in starts)
+        climbing = moving and settings.selection.loo == 0.0
         refined = climbing and len(starts) > 1 and self.committee == 1
-        n_climbs, shift = len(starts) + int(refined), self._log_jacobian(rows)
-        with Progress(n_climbs, shift, bool(self.verbose)) as progress:
-            found = self._climb_each(mlp, rows, starts, settings, progress)
+        first, shift = starts[0], self._log_jacobian(rows)
+        cost = step_cost(NegativeLogPosterior(mlp, first.likelihood, first.prior, rows))
+        with Progress(len(starts) + int(refined), shift, bool(self.verbose)) as progress:
+            climbs = Climbs(mlp, rows, settings, self.n_jobs, cost, progress)
+            found = climbs.run(starts)
             candidates = self._candidates(mlp, rows, dict(enumerate(found)))
             if refined:
-                best = max(candidates, key=lambda member: member.score).start
-                start = starts[best].moved_to(found[best].state)
-                top = settings | {"refine": True}
-                climbed = climb_one(mlp, rows, start, top, progress.callback(best))
-                found[best] = climbed.after(found[best])
-                candidates = self._candidates(mlp, rows, {best: found[best]})
+                top = max(candidates, key=lambda member: member.score)
+                climbs = replace(climbs, settings=replace(settings, refine=True))
+                climbed = climbs.run([starts[top.start].moved_to(top.state)])[0]
+                found[top.start] = climbed.after(found[top.start])
+                candidates = self._candidates(mlp, rows, {top.start: found[top.start]})
         return found, candidates
 
-    def _climb_each(
-        self,
-        mlp: MLP,
-        rows: RowBlocks,
-        starts: list[Start],
-        settings: dict[str, Any],
-        progress: Progress,
-    ) -> list[Reestimation]:
-        """Every start's climb, side by side where that was asked for or pays."""
-        first = starts[0]
-        cost = step_cost(NegativeLogPosterior(mlp, first.likelihood, first.prior, rows))
-        workers = n_workers(self.n_jobs, len(starts), matrix_size(mlp, rows), cost)
-        if workers == 1:
-            return [
-                climb_one(mlp, rows, start, settings, progress.callback(index))
-                for index, start in enumerate(starts)
-            ]
-        climbs = Parallel(n_jobs=workers, return_as="generator")(
-            delayed(climb_one)(mlp, rows, start, settings, None) for start in starts
+    def _climb_settings(self, mlp: MLP, starts: list[Start]) -> Settings:
+        has_noise = isinstance(starts[0].likelihood, Gaussian)
+        return Settings(
+            fit_noise=has_noise and self._is_auto("noise_precision"),
+            hyperprior=make_hyperprior(self.hyperprior),
+            selection=self._selection_of(mlp),
+            refine=len(starts) == 1,
+            finish_all=self.committee != "auto",
+            stronger=None if self.committee == 1 else STRONGER,
+            solver=self.solver,
+            tol=self.tol,
+            gradient_tol=self.gradient_tol,
+            max_cycles=self.max_cycles,
+            max_iter=self.max_iter,
         )
-        return [progress.finished(index, climbed) for index, climbed in enumerate(climbs)]
 
     def _keep(
-        self, mlp: MLP, rows: RowBlocks, found: list[Reestimation], candidates: list[Member]
+        self, mlp: MLP, rows: RowBlocks, found: list[Climb], candidates: list[Member]
     ) -> None:
         """Set the fitted attributes from the committee of the modes that were found."""
         self.committee_ = elect(
@@ -239,13 +224,11 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
                 return member
         return None
 
-    def _candidates(
-        self, mlp: MLP, rows: RowBlocks, found: dict[int, Reestimation]
-    ) -> list[Member]:
+    def _candidates(self, mlp: MLP, rows: RowBlocks, found: dict[int, Climb]) -> list[Member]:
         """The starts' modes under the asked-for curvature, unless it allows none of them."""
         members, refused = [], None
         for start, climbed in found.items():
-            for state in climbed.states:
+            for state in filter(None, (climbed.mode, climbed.stronger)):
                 try:
                     member = self._candidate(mlp, rows, start, state, climbed.converged)
                     members.append(replace(member, stronger=state is climbed.stronger))
@@ -297,7 +280,9 @@ class BaseLaplaceMLP(Sequential, ScaledInputs, BaseEstimator):
         """ln p of inner targets under Gaussians of the outputs."""
         raise NotImplementedError
 
-    def _history(self, found: list[Reestimation], rows: RowBlocks) -> list[dict[str, Any]]:
+    def _history(
+        self, found: Sequence[Climb | Reestimation], rows: RowBlocks
+    ) -> list[dict[str, Any]]:
         """Every cycle of every start, in the units of the targets that were passed."""
         history, shift = [], self._log_jacobian(rows)
         for index, climbed in enumerate(found):

@@ -115,9 +115,9 @@ def elect(
     Parameters
     ----------
     candidates : list of Member
-        One a start.
-    size : int or "all"
-        How many to keep at most.
+        Of all starts.
+    size : int, "all" or "auto"
+        How many to keep at most; all where it is a word.
     weights : str
         A key of `WEIGHTS`.
     sample_weight : ndarray of shape (N,), optional
@@ -129,7 +129,7 @@ def elect(
         Best score first, weights summing to 1.
     """
     ranked = sorted(candidates, key=lambda member: -member.score)
-    kept = ranked if size == "all" else ranked[: int(size)]
+    kept = ranked if isinstance(size, str) else ranked[: int(size)]
     shares = WEIGHTS[weights](kept, sample_weight)
     # The best by score speaks for the committee, so it stays.
     listened = [i for i, share in enumerate(shares) if share > NEGLIGIBLE or i == 0]

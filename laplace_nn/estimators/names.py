@@ -290,8 +290,11 @@ def _check_jobs(n_jobs: Any) -> None:
 
 
 def _check_committee(committee: Any) -> None:
-    if not (_is_count(committee) or (isinstance(committee, str) and committee == "all")):
-        raise ValueError(f'committee must be a positive integer or "all"; got {committee!r}.')
+    named = isinstance(committee, str) and committee in ("auto", "all")
+    if not (named or _is_count(committee)):
+        raise ValueError(
+            f'committee must be a positive integer, "auto" or "all"; got {committee!r}.'
+        )
 
 
 def _check_hyperprior(hyperprior: Any) -> None:

@@ -1,4 +1,4 @@
-"""A progress bar over starts and cycles, with the evidence."""
+"""A progress bar over trainings and cycles, with the evidence."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,18 +7,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from laplace_nn.reestimation import Reestimation
-
 __all__ = ["Progress"]
 
 
 class Progress:
-    """A bar that counts starts and shows the cycle, its evidence and the best so far.
+    """A bar that counts trainings and shows the cycle, its evidence and the best so far.
 
     Parameters
     ----------
     n_starts : int
-        Number of climbs.
+        Number of ways, to which the trainings that end them will be added.
     shift : float
         What makes an evidence of standardised targets one of the targets themselves.
     shown : bool
@@ -31,7 +29,7 @@ class Progress:
         if shown:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=n_starts, desc="starts", unit="start")
+            self._bar = tqdm(total=n_starts, desc="trainings", unit="training")
 
     def __enter__(self) -> Self:
         return self
@@ -51,11 +49,15 @@ class Progress:
             return None
         return partial(self._show, index)
 
-    def finished(self, index: int, climbed: Reestimation) -> Reestimation:
-        """Show a climb that ended in a worker, and hand it on."""
+    def expect(self, n: int) -> None:
+        """So many trainings more."""
         if self._bar is not None:
-            self._show(index, climbed.history[-1])
-        return climbed
+            self._bar.total += n
+
+    def advance(self) -> None:
+        """One of them is done."""
+        if self._bar is not None:
+            self._bar.update(1)
 
     def _show(self, index: int, entry: dict[str, Any]) -> None:
         evidence = entry["log_marginal_likelihood"] + self._shift
@@ -64,5 +66,3 @@ class Progress:
             f"start {index + 1}, cycle {entry['cycle']}, "
             f"log evidence {evidence:.2f}, best {self._best:.2f}"
         )
-        if entry["event"] in ("end", "fixed"):
-            self._bar.update(1)

@@ -70,9 +70,12 @@ GaussianPrior, default="auto"
         By what a start's best state is known, and modes are ranked: the log evidence, the summed
         leave-one-out log score, or the first plus twice the second. The evidence alone is climbed;
         so it is without hidden layers, where it is exact.
-    committee : int or "all", default="all"
-        How many of the modes are kept; predictions are their mixture. One alone, where the
-        evidence is what is climbed, is taken to its top by gradient.
+    committee : int, "all" or "auto", default="auto"
+        How many of the modes are kept; predictions are their mixture. Where leave-one-out counts,
+        "auto" takes those of eight times the precisions from all starts, and that of the best ones,
+        which costs most of the training, from the start with the best score alone; otherwise it
+        takes all. One alone, where the evidence is what is climbed, is taken to its top by
+        gradient.
     committee_weights : {"stacking", "evidence", "equal"}, default="stacking"
         How the modes are weighed: half equally and half so that the mixture's leave-one-out log
         score is largest (stacking), by their evidence, or equally.
@@ -87,10 +90,10 @@ GaussianPrior, default="auto"
     gradient_tol : float, default=1e-6
         max |∇E| / max(1, |E|) at which training has converged.
     n_jobs : int, "auto" or None, default="auto"
-        Starts that are tried at the same time, each in a process of its own. "auto" is one a core
-        where a start takes seconds and BLAS would leave the other cores idle, and one at a time
-        inside other workers, such as those of a grid search; None is one, or what
-        `joblib.parallel_config` says. It changes no digit.
+        Starts, and then the trainings that end their ways, that are made at the same time, each in
+        a process of its own. "auto" is one a core where they take seconds and BLAS would leave the
+        other cores idle, and one at a time inside other workers, such as those of a grid search;
+        None is one, or what `joblib.parallel_config` says. It changes no digit.
     random_state : int, RandomState or None, default=None
         Seed of the start weights.
     verbose : int, default=0
@@ -177,7 +180,7 @@ GaussianPrior, default="auto"
         normalize_y: bool = True,
         n_restarts: int = 2,
         selection: str = "evidence+loo",
-        committee: int | str = "all",
+        committee: int | str = "auto",
         committee_weights: str = "stacking",
         max_iter: int = 1000,
         max_cycles: int = 100,

@@ -142,7 +142,7 @@ def test_what_is_refused():
     ):
         with pytest.raises(ValueError, match=sentence):
             PosteriorPairsDisplay.from_estimator(model, X, y, parameters=parameters)
-    with pytest.raises(ValueError, match=r"one of the committee's 4 modes, .* to 3; got 4"):
+    with pytest.raises(ValueError, match=r"one of the committee's 3 modes, .* to 2; got 4"):
         PosteriorPairsDisplay.from_estimator(model, member=4)
     last = LaplaceMLPRegressor((3,), posterior="last_layer", **QUICK).fit(X, y)
     with pytest.raises(

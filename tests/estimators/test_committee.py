@@ -325,7 +325,7 @@ def test_workers_change_no_bit_of_the_committee(backend, committee, kind):
     ("settings", "sentence"),
     [
         *(
-            ({"committee": bad}, 'committee must be a positive integer or "all"; got')
+            ({"committee": bad}, 'committee must be a positive integer, "auto" or "all"; got')
             for bad in (0, -1, 2.0, True, None, "best")
         ),
         *(

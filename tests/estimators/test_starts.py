@@ -120,7 +120,7 @@ def test_verbose_shows_a_bar_with_the_evidence(n_jobs, kind, capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "log evidence" in shown.err
-    assert "3/3" in shown.err  # two starts, and the better one to the top
+    assert "6/6" in shown.err  # two ways, their ends, and both of the better one to the top
     build(kind).fit(X, y)
     assert capsys.readouterr().err == ""
 

@@ -138,7 +138,7 @@ def test_new_rows_are_predicted_better():
 def test_further_rows_are_drawn_in_as_the_first_batch_was():
     X, y = skewed()
     labels = (y > np.median(y)).astype(int)
-    model = LaplaceMLPClassifier((3,), n_restarts=1, random_state=0)
+    model = LaplaceMLPClassifier((3,), n_restarts=1, committee=1, random_state=0)
     model.partial_fit(X[:80], labels[:80])
     first = model.long_tails_
     model.partial_fit(X[80:], labels[80:])
