@@ -31,7 +31,8 @@ TIME = "a quarter of an hour with `--jobs 2`"
 BENCHMARKS = (uci_regression.BENCHMARK, uci_classification.BENCHMARK)
 GAIN = 0.1  # nats a row that an alternative may gain on a set, beyond two standard errors
 
-#: The defaults are selection="evidence+loo", prior="auto" and standardize="auto".
+#: The defaults are selection="evidence+loo", prior="auto", standardize="auto" and
+#: committee="auto".
 ALTERNATIVES: dict[str, dict[str, Any]] = {
     "default": {},
     'selection="evidence"': {"selection": "evidence"},
@@ -40,6 +41,7 @@ ALTERNATIVES: dict[str, dict[str, Any]] = {
     'prior="layer"': {"prior": "layer"},
     "standardize=True": {"standardize": True},
     "committee=1": {"committee": 1},
+    'committee="all"': {"committee": "all"},
     "temperature=1": {"temperature": 1.0},
 }
 OF_CLASSES = "temperature=1"  # which a regression has no parameter for
