@@ -136,8 +136,8 @@ def reestimate(
 
     With leave-one-out in the selection nothing is taken back: the walk goes on past worse states,
     twice as far as MacKay's updates say where they keep their direction, and the best that it has
-    seen is trained to the end. Where that is a network without bends, the
-    start is taken again under weak precisions, and the better walk counts.
+    seen is trained to the end. Where that is a network without bends, the start is taken again
+    under weak precisions, and the better walk counts.
 
     Parameters
     ----------
@@ -244,14 +244,10 @@ def reestimate(
         refine=refine,
         strength_ratio=strength_ratio,
     )
-    if not surface.moves_anything:
-        return Reestimation(trail.best, True, trail.reason, list(history))
-    best, other = finish(surface, trail, max_iter), None
-    if stronger is not None:
-        other = strengthen(surface, trail, stronger, max_iter)
-    if other is not None:
-        history.note(other, "stronger")
-    history.note(best, "end")
+    best = finish(surface, trail, max_iter)
+    other = None if stronger is None else strengthen(surface, trail, stronger, max_iter)
+    if surface.moves_anything:
+        history.note_ends(best, other)
     return Reestimation(best, trail.converged, trail.reason, list(history), other)
 
 

@@ -131,3 +131,9 @@ class History(list[dict[str, Any]]):
         self.append(entry)
         if self.callback is not None:
             self.callback(entry)
+
+    def note_ends(self, mode: State | None, stronger: State | None) -> None:
+        """The modes that a way has come to, the best precisions' last."""
+        for state, event in ((stronger, "stronger"), (mode, "end")):
+            if state is not None:
+                self.note(state, event)

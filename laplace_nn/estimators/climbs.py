@@ -20,8 +20,6 @@ from laplace_nn.trail import History, Trail, finish, strengthen
 
 __all__ = ["Climb", "Climbs", "Settings"]
 
-Show = Callable[[dict[str, Any]], None] | None
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -112,7 +110,9 @@ class Climbs:
             history.callback = self.progress.callback(index)
             mode, ratio = states.get((index, None)), self.settings.stronger
             stronger = None if ratio is None else states.get((index, ratio))
-            climbs.append(_ended(surfaces[index], trail, history, mode, stronger))
+            if surfaces[index].moves_anything:
+                history.note_ends(mode, stronger)
+            climbs.append(Climb(list(history), trail.converged, mode, stronger))
         return climbs
 
     def _ways(self, surfaces: list[EvidenceSurface], starts: Sequence[Start]) -> list[tuple]:
@@ -134,7 +134,7 @@ class Climbs:
             (i, None) for i in indices if every or i == leading or not trails[i].walked
         ]
         if self.settings.stronger is not None:
-            trainings += [(i, self.settings.stronger) for i in indices]
+            trainings += [(i, self.settings.stronger) for i in indices if trails[i].walked]
         return trainings
 
     def _each(self, call: Callable[..., Any], tasks: list[tuple]) -> Iterator[Any]:
@@ -193,18 +193,3 @@ def _train(
         if ratio is None:
             return finish(surface, trail, settings.max_iter)
         return strengthen(surface, trail, ratio, settings.max_iter)
-
-
-def _ended(
-    surface: EvidenceSurface,
-    trail: Trail,
-    history: History,
-    mode: State | None,
-    stronger: State | None,
-) -> Climb:
-    """A way with the modes that it has come to."""
-    if surface.moves_anything:
-        for state, event in ((stronger, "stronger"), (mode, "end")):
-            if state is not None:
-                history.note(state, event)
-    return Climb(list(history), trail.converged, mode, stronger)
