@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from laplace_nn.ascent import OUT_OF_CYCLES
+from laplace_nn.evidence_surface import EvidenceSurface
 from laplace_nn.hyperpriors import HalfNormal
 from laplace_nn.likelihoods import Bernoulli, Gaussian
 from laplace_nn.network import MLP
@@ -15,7 +16,7 @@ from laplace_nn.priors import ard, by_layer, single
 from laplace_nn.reestimation import reestimate
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
-from laplace_nn.walk import PATIENCE
+from laplace_nn.walk import PATIENCE, STRIDE, Walk
 
 BOTH = Selection.named("evidence+loo", gaussian_log_scores)
 CLASSES = Selection.named("evidence+loo", partial(class_log_scores, link="auto", seed=0))
@@ -122,6 +123,25 @@ def test_several_precisions_go_through_strengths_together_and_then_each_for_itse
     assert n > PATIENCE
     assert not np.any(together[n:])
     assert_allclose(walked[1:n] / walked[: n - 1], 1.0 / 3.0)
+
+
+def test_updates_that_keep_their_direction_are_lengthened():
+    """Asked twice of one state they do; once they turn round, or at first, they are MacKay's."""
+    mlp, rows = MLP((2, 5, 1)), numbers()
+    surface = EvidenceSurface(mlp, rows, True, True, "auto", 1e-6, HalfNormal(), BOTH)
+    theta = mlp.initialise(np.random.default_rng(0))
+    state = surface.evaluate(ard(mlp, 4.0), Gaussian(10.0), theta, 50)
+    walk = Walk(surface, state, theta, lambda state, event: None, 1e-3, 100)
+    update = surface.mackay(state) - state.log_hyperparameters
+    assert_array_equal(walk._along_mackay(state), surface.along_mackay(state))
+    longer = walk._along_mackay(state) - state.log_hyperparameters
+    assert_array_equal(longer + state.log_hyperparameters, surface.along_mackay(state, STRIDE))
+    once = surface.along_mackay(state) - state.log_hyperparameters
+    assert np.any(np.abs(longer) > 1.2 * np.abs(once))
+    assert np.all(np.abs(longer) <= np.log(3.0) + 1e-12)
+    assert np.all(longer * update >= 0.0)
+    walk.last_update = -update
+    assert_array_equal(walk._along_mackay(state), surface.along_mackay(state))
 
 
 def test_fixed_precisions_stay_where_they_are():
