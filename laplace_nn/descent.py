@@ -58,11 +58,14 @@ class Point:
     theta: np.ndarray
     energy: float
     gradient: np.ndarray
+    known: Regularised | None = None
 
     @classmethod
-    def at(cls, objective: NegativeLogPosterior, theta: np.ndarray) -> "Point":
-        """Evaluate the objective."""
-        return cls(objective, theta, *objective.value_and_gradient(theta))
+    def at(
+        cls, objective: NegativeLogPosterior, theta: np.ndarray, known: Regularised | None = None
+    ) -> "Point":
+        """Evaluate the objective; its Gauss-Newton matrix there may be known."""
+        return cls(objective, theta, *objective.value_and_gradient(theta), known)
 
     @property
     def size(self) -> float:
@@ -78,7 +81,7 @@ class Point:
     @cached_property
     def model(self) -> Regularised:
         """scale·H + Λ with the outer products."""
-        return self.objective.gauss_newton(self.theta)
+        return self.known or self.objective.gauss_newton(self.theta)
 
     def step(self, damping: float, refine: bool) -> Step:
         """-(A + damping·I)⁻¹ ∇E, with the outer products or refined to the exact Hessian."""
@@ -156,7 +159,7 @@ class Point:
             SWEEP_ITERATIONS,
             ROUNDING * self.size,
         )
-        return Point.at(self.objective, projection.complete(hidden))
+        return Point(self.objective, *projection.at(hidden))
 
     def negative_curvature(self) -> Step | None:
         """A downhill direction along which the exact Hessian is negative, if there is one.
@@ -191,6 +194,8 @@ class Descent:
         Called with the weights after every step.
     rough : bool, default=False
         Whether to end at the tolerance. Otherwise steps go on below it while they pay.
+    known : Regularised, optional
+        The Gauss-Newton matrix at the start.
     """
 
     def __init__(
@@ -200,10 +205,11 @@ class Descent:
         tol: float,
         callback: Callback | None = None,
         rough: bool = False,
+        known: Regularised | None = None,
     ) -> None:
         self.objective, self.tol, self.callback = objective, tol, callback
         self.rough = rough
-        self.point = Point.at(objective, theta)
+        self.point = Point.at(objective, theta, known)
         self.floor = DAMPING_FLOOR * float(objective.prior.precisions.min())
         self.projection = Projection(objective) if Projection.applies(objective) else None
         self.n_iter = 0

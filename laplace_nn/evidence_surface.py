@@ -17,6 +17,7 @@ from laplace_nn.linalg import conjugate_gradients
 from laplace_nn.network import MLP
 from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.posterior import DensePosterior, GaussianPosterior, KernelPosterior
+from laplace_nn.posterior.base import fully_held
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Held, Selection
@@ -132,12 +133,17 @@ class EvidenceSurface:
         theta: np.ndarray,
         max_iter: int,
         enough: float | None = None,
+        near: State | None = None,
     ) -> State:
         """MAP fit from theta, and everything that follows from it.
 
-        A state that is only passed may end at a larger relative gradient, ``enough``.
+        A state that is only passed may end at a larger relative gradient, ``enough``. The outer
+        products of a state, ``near``, whose weights theta is are not formed again.
         """
-        objective = self.objective(prior, likelihood)
+        objective, known = self.objective(prior, likelihood), None
+        if near is not None and near.map.theta is theta and self.anchor is None:
+            before = fully_held(near.posterior, "EvidenceSurface.evaluate")
+            known = before.with_hyperparameters(prior, likelihood.scale)
         result = find_map(
             objective,
             theta,
@@ -146,6 +152,7 @@ class EvidenceSurface:
             rough=enough is not None,
             max_iter=max_iter,
             warn=False,
+            known=known,
         )
         form = DensePosterior if objective.in_weight_space else KernelPosterior
         curvature: GGN | Anchored = GGN(self.mlp, result.theta, likelihood, self.rows)

@@ -4,8 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg.blas import dtrsm
+from scipy.linalg.lapack import dpotri, dtrtri, dtrtrs
 
-__all__ = ["NotPositiveDefiniteError", "cholesky", "conjugate_gradients", "inverse_from_factor"]
+__all__ = [
+    "NotPositiveDefiniteError",
+    "cholesky",
+    "conjugate_gradients",
+    "half_solve",
+    "inverse_from_factor",
+    "invert_factor",
+    "solve_from_factor",
+]
 
 CG_ITERATIONS = 40  # at most, unless told otherwise
 
@@ -86,8 +96,33 @@ def cholesky(matrix: np.ndarray, name: str, refused: np.ndarray | None = None) -
 
 def inverse_from_factor(factor: np.ndarray) -> np.ndarray:
     """(L Lᵀ)⁻¹, symmetric to the bit, for lower triangular L (n, n): a third of the two solves."""
-    inverse, _ = linalg.lapack.dpotri(factor, lower=1)
+    inverse, _ = dpotri(factor, lower=1)
     return np.tril(inverse) + np.tril(inverse, -1).T
+
+
+def invert_factor(factor: np.ndarray) -> np.ndarray:
+    """L⁻¹, lower triangular (n, n): half the work of solving for the identity."""
+    inverse, _ = dtrtri(factor, lower=1)
+    return inverse
+
+
+def half_solve(factor: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """L⁻¹ B for lower triangular L (n, n), in the memory of B (n, S) and in either order of it."""
+    if B.flags.f_contiguous:
+        return dtrsm(1.0, factor, B, lower=1, overwrite_b=1)
+    return dtrsm(1.0, factor, B.T, side=1, lower=1, trans_a=1, overwrite_b=1).T
+
+
+def solve_from_factor(factor: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(L Lᵀ)⁻¹ b for lower triangular L (n, n) and b (n,) or (n, S).
+
+    LAPACK solves for one vector as if it were a matrix; two triangular solves take half the time.
+    """
+    if b.ndim > 1:
+        return linalg.cho_solve((factor, True), b, check_finite=False)
+    half, _ = dtrtrs(factor, b, lower=1)
+    solved, _ = dtrtrs(factor, half, lower=1, trans=1)
+    return solved
 
 
 def conjugate_gradients(

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_solve
 
 from laplace_nn.likelihoods import Gaussian
-from laplace_nn.linalg import cholesky
+from laplace_nn.linalg import cholesky, solve_from_factor
 from laplace_nn.network import Tape, vjp
 from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.rows import CACHE_BUDGET, RowBlocks
@@ -45,8 +44,8 @@ class Projection:
     >>> rows = RowBlocks(rng.normal(size=(9, 1)), rng.normal(size=(9, 1)))
     >>> objective = NegativeLogPosterior(mlp, Gaussian(), single(mlp), rows)
     >>> projection = Projection(objective)
-    >>> theta = projection.complete(rng.normal(size=projection.size))
-    >>> bool(np.allclose(objective.value_and_gradient(theta)[1][projection.size :], 0.0))
+    >>> theta, energy, gradient = projection.at(rng.normal(size=projection.size))
+    >>> bool(np.allclose(gradient[projection.size :], 0.0))
     True
     """
 
@@ -63,12 +62,13 @@ class Projection:
         """Number of weights and biases of the hidden layers."""
         return self.objective.mlp.slices[-1][0].start
 
-    def complete(self, hidden: np.ndarray) -> np.ndarray:
-        """All weights θ = (u, v) with the last layer at its best, (P,)."""
-        return self._solved(hidden, Tapes(self.objective, hidden))
-
     def value_and_gradient(self, hidden: np.ndarray) -> tuple[float, np.ndarray]:
         """E(u) and ∇E(u), of as many entries as u."""
+        _, energy, gradient = self.at(hidden)
+        return energy, gradient[: self.size]
+
+    def at(self, hidden: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """All weights θ = (u, v) with the last layer at its best, (P,), E(θ), and ∇E(θ), (P,)."""
         mlp, prior = self.objective.mlp, self.objective.prior
         scale, tapes = self.objective.likelihood.scale, Tapes(self.objective, hidden)
         theta = self._solved(hidden, tapes)
@@ -79,26 +79,31 @@ class Projection:
             nll += 0.5 * float(np.vdot(signals, residuals))
             gradient += vjp(mlp, theta, tape, signals)
         energy = scale * nll + prior.energy(theta)
-        return energy, (scale * gradient + prior.gradient(theta))[: self.size]
+        return theta, energy, scale * gradient + prior.gradient(theta)
 
     def _solved(self, hidden: np.ndarray, tapes: "Tapes") -> np.ndarray:
         """θ with (β Σ z zᵀ + Λ_k) v_k = β Σ z t_k + Λ_k m_k for every output k.
 
         Where z overflows v is NaN, and so is E: no search accepts it.
         """
-        mlp, prior = self.objective.mlp, self.objective.prior
-        scale = self.objective.likelihood.scale
+        scale, (precisions, pulls) = self.objective.likelihood.scale, self._prior_terms
         squares, products = tapes.moments()
-        mean = np.zeros(mlp.n_params) if prior.mean is None else prior.mean
-        precisions, means = (np.column_stack(mlp.unpack(x)[-1]) for x in (prior.precision, mean))
-        targets = scale * products.T + precisions * means  # (K, H + 1)
+        targets = scale * products.T + pulls  # (K, H + 1)
         best = np.full_like(targets, np.nan)
         for k, precision in enumerate(precisions if np.isfinite(squares).all() else ()):
             A = scale * squares
             A.flat[:: len(A) + 1] += precision
             factor = cholesky(A, "The precision of the last layer's weights")
-            best[k] = cho_solve((factor, True), targets[k], check_finite=False)
+            best[k] = solve_from_factor(factor, targets[k])
         return np.concatenate([hidden, best[:, :-1].ravel(), best[:, -1]])
+
+    @cached_property
+    def _prior_terms(self) -> tuple[np.ndarray, np.ndarray]:
+        """The last layer's Λ_k and Λ_k m_k, the bias last, (K, H + 1) each."""
+        mlp, prior = self.objective.mlp, self.objective.prior
+        mean = np.zeros(mlp.n_params) if prior.mean is None else prior.mean
+        precisions, means = (np.column_stack(mlp.unpack(x)[-1]) for x in (prior.precision, mean))
+        return precisions, precisions * means
 
 
 class Tapes:
@@ -120,8 +125,10 @@ class Tapes:
         products = np.zeros((n_hidden + 1, n_outputs))
         for block, tape in self:
             # √w on either side leaves a square, half the work; the column of ones is never formed.
-            root = np.sqrt(block.weigh(np.ones((block.n_rows, 1))))
-            z, targets = tape.activations[-1] * root, block.targets * root
+            z, targets, root = tape.activations[-1], block.targets, np.ones((block.n_rows, 1))
+            if block.sample_weight is not None:
+                root = np.sqrt(block.weigh(root))
+                z, targets = z * root, targets * root
             squares[:-1, :-1] += z.T @ z
             squares[-1:, :-1] += root.T @ z
             squares[-1:, -1:] += root.T @ root

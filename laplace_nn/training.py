@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import minimize
 
+from laplace_nn.curvature.regularised import Regularised
 from laplace_nn.descent import Descent
 from laplace_nn.linalg import CG_ITERATIONS
 from laplace_nn.objective import NegativeLogPosterior
@@ -73,6 +74,7 @@ def find_map(
     max_iter: int = 1000,
     callback: Callback | None = None,
     warn: bool = True,
+    known: Regularised | None = None,
 ) -> MAPResult:
     """Minimise the negative log posterior from a start.
 
@@ -100,6 +102,8 @@ def find_map(
         Called with the weights after every iteration.
     warn : bool, default=True
         Whether to warn if the budget ends first.
+    known : Regularised, optional
+        `NegativeLogPosterior.gauss_newton` at the start, where somebody has it already.
 
     Returns
     -------
@@ -136,8 +140,9 @@ def find_map(
         solver = "lm" if step_cost(objective) <= AUTO_STEP_COST else "lbfgs"
     n_iter = 0
     if solver != "lm":
+        known = None
         theta, n_iter = _scipy_minimise(objective, theta, solver, tol, 10 * max_iter, callback)
-    descent = Descent(objective, theta, tol, callback, rough)
+    descent = Descent(objective, theta, tol, callback, rough, known)
     descent.run(max_iter)
     point, n_iter = descent.point, n_iter + descent.n_iter
     converged = descent.near or descent.near_to_rounding

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from laplace_nn.ascent import OUT_OF_CYCLES
-from laplace_nn.evidence_surface import EvidenceSurface, State
+from laplace_nn.evidence_surface import LONGEST_STEP, EvidenceSurface, State
 from laplace_nn.linalg import NotPositiveDefiniteError
 
 __all__ = ["MACKAY", "PATIENCE", "STRENGTHS", "Pace", "Walk"]
@@ -24,14 +24,16 @@ class Pace(NamedTuple):
     """How well the states of a walk are trained."""
 
     n_iter: int  # of a MAP fit
+    n_iter_far: int  # the same as long as precisions take the longest step, in passing
     gradient: float  # max |∇E| / max(1, |E|) at which it ends before
 
 
-MACKAY = Pace(3, 1e-5)  # hyperparameters follow each other closely
-STRENGTHS = Pace(8, 1e-3)  # a step is long, and each state is to be near a mode
+MACKAY = Pace(3, 2, 1e-5)  # hyperparameters follow each other closely
+STRENGTHS = Pace(8, 8, 1e-3)  # a step is long, and each state is to be near a mode
 # By how much a MacKay's update is lengthened that goes on in the direction of the last one. A fixed
 # point that is neared from one side, by a part of the way each time, is neared twice as fast.
 STRIDE = 2.0
+NEARLY = 0.99  # of the longest step, which is as good as it
 PATIENCE = 2  # states in a row that are no better, with which a walk ends
 
 
@@ -110,10 +112,12 @@ class Walk:
     def _go(self, propose: Callable[[State], np.ndarray], pace: Pace) -> str:
         while self.left > 0:
             self.left -= 1
-            prior, likelihood = self.surface.moved(self.here, propose(self.here))
+            target = propose(self.here)
+            prior, likelihood = self.surface.moved(self.here, target)
+            n_iter = self._budget(target, pace)
             try:
                 state = self.surface.evaluate(
-                    prior, likelihood, self.theta, min(pace.n_iter, self.max_iter), pace.gradient
+                    prior, likelihood, self.theta, n_iter, pace.gradient, near=self.here
                 )
             except NotPositiveDefiniteError:
                 self.note(self.here, "refused")
@@ -122,6 +126,12 @@ class Walk:
             if self.idle >= PATIENCE:
                 return f"no better state in {PATIENCE} cycles"
         return OUT_OF_CYCLES
+
+    def _budget(self, target: np.ndarray, pace: Pace) -> int:
+        """Of the MAP fit at the next (ln α, ln β), which a state may only pass."""
+        step = np.max(np.abs(target - self.here.log_hyperparameters))
+        far = step > NEARLY * LONGEST_STEP
+        return min(pace.n_iter_far if far else pace.n_iter, self.max_iter)
 
     def _see(self, state: State) -> None:
         """Go on from a state, better or not."""

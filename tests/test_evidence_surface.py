@@ -8,6 +8,7 @@ from laplace_nn.ascent import Secants
 from laplace_nn.evidence_surface import MAX_PRECISION, EvidenceSurface
 from laplace_nn.likelihoods import Bernoulli, Categorical, Gaussian
 from laplace_nn.network import MLP
+from laplace_nn.objective import NegativeLogPosterior
 from laplace_nn.priors import by_kind, by_layer, single
 from laplace_nn.rows import RowBlocks
 
@@ -53,6 +54,27 @@ def surface_and_state(name, fit_prior=True, fit_noise=True):
     prior = grouping(mlp).with_precisions(np.array(precisions))
     theta = mlp.initialise(np.random.default_rng(1))
     return surface, surface.evaluate(prior, likelihood, theta, 1000)
+
+
+@pytest.mark.parametrize("name", ["single", "function-space", "bernoulli"])
+def test_the_outer_products_of_the_state_before_are_taken_over(name, monkeypatch):
+    surface, before = surface_and_state(name)
+    prior, likelihood = surface.moved(before, surface.mackay(before))
+    theta, formed = before.map.theta, []
+    expected = surface.evaluate(prior, likelihood, theta, 3, 1e-5)
+    form = NegativeLogPosterior.gauss_newton
+    monkeypatch.setattr(
+        NegativeLogPosterior,
+        "gauss_newton",
+        lambda self, theta: formed.append(theta) or form(self, theta),
+    )
+    state = surface.evaluate(prior, likelihood, theta, 3, 1e-5, near=before)
+    assert_array_equal(state.map.theta, expected.map.theta)
+    assert state.merit == expected.merit
+    assert not any(at is theta for at in formed)
+    n_formed = len(formed)
+    surface.evaluate(prior, likelihood, theta.copy(), 3, 1e-5, near=before)
+    assert len(formed) == 2 * n_formed + 1
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,10 @@ from laplace_nn.linalg import (
     NotPositiveDefiniteError,
     cholesky,
     conjugate_gradients,
+    half_solve,
     inverse_from_factor,
+    invert_factor,
+    solve_from_factor,
 )
 from tests.contracts import assert_close
 
@@ -33,6 +36,26 @@ def test_the_inverse_from_a_factor_is_the_inverse():
     inverse = inverse_from_factor(cholesky(A, "A"))
     assert_allclose(inverse @ A, np.eye(9), atol=1e-12)
     assert_array_equal(inverse, inverse.T)
+
+
+def test_solves_from_a_factor_are_those_of_the_matrix():
+    root = np.random.default_rng(0).normal(size=(9, 9))
+    A = root @ root.T + np.eye(9)
+    L, B = cholesky(A, "A"), np.random.default_rng(1).normal(size=(9, 4))
+    assert_allclose(A @ solve_from_factor(L, B[:, 0]), B[:, 0], rtol=1e-12)
+    assert_allclose(A @ solve_from_factor(L, B), B, rtol=1e-12)
+    assert_allclose(invert_factor(L) @ L, np.eye(9), atol=1e-13)
+    assert_array_equal(np.triu(invert_factor(L), 1), 0.0)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_half_solve_writes_where_it_reads(order):
+    root = np.random.default_rng(0).normal(size=(9, 9))
+    L = cholesky(root @ root.T + np.eye(9), "A")
+    B = np.array(np.random.default_rng(1).normal(size=(9, 4)), order=order)
+    expected, half = np.linalg.solve(L, B), half_solve(L, B)
+    assert_allclose(half, expected, rtol=1e-12)
+    assert np.shares_memory(half, B)
 
 
 def test_an_indefinite_matrix_is_refused_with_its_smallest_eigenvalue():

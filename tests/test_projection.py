@@ -51,7 +51,7 @@ def solved_by_lstsq(objective, theta):
 def test_the_last_layer_is_the_least_squares_solution(layer_sizes, weighted):
     objective, theta = problem(layer_sizes, weighted)
     projection = Projection(objective)
-    completed = projection.complete(theta[: projection.size])
+    completed = projection.at(theta[: projection.size])[0]
     assert_array_equal(completed[: projection.size], theta[: projection.size])
     W, b = objective.mlp.unpack(completed)[-1]
     assert_allclose(np.column_stack([W, b]), solved_by_lstsq(objective, theta), rtol=1e-9)
@@ -64,7 +64,7 @@ def test_value_and_gradient_are_those_of_the_whole_at_the_best_last_layer(layer_
     projection = Projection(objective)
     hidden = theta[: projection.size]
     energy, gradient = projection.value_and_gradient(hidden)
-    expected, whole = objective.value_and_gradient(projection.complete(hidden))
+    expected, whole = objective.value_and_gradient(projection.at(hidden)[0])
     assert_allclose(energy, expected, rtol=1e-12)
     assert_allclose(gradient, whole[: projection.size], rtol=1e-9, atol=1e-9)
     assert_allclose(whole[projection.size :], 0.0, atol=1e-9)

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from laplace_nn.ascent import OUT_OF_CYCLES
-from laplace_nn.evidence_surface import EvidenceSurface
+from laplace_nn.evidence_surface import LONGEST_STEP, EvidenceSurface
 from laplace_nn.hyperpriors import HalfNormal
 from laplace_nn.likelihoods import Bernoulli, Gaussian
 from laplace_nn.network import MLP
@@ -16,7 +16,7 @@ from laplace_nn.priors import ard, by_layer, single
 from laplace_nn.reestimation import reestimate
 from laplace_nn.rows import RowBlocks
 from laplace_nn.selection import Selection
-from laplace_nn.walk import PATIENCE, STRIDE, Walk
+from laplace_nn.walk import MACKAY, PATIENCE, STRIDE, Walk
 
 BOTH = Selection.named("evidence+loo", gaussian_log_scores)
 CLASSES = Selection.named("evidence+loo", partial(class_log_scores, link="auto", seed=0))
@@ -123,6 +123,17 @@ def test_several_precisions_go_through_strengths_together_and_then_each_for_itse
     assert n > PATIENCE
     assert not np.any(together[n:])
     assert_allclose(walked[1:n] / walked[: n - 1], 1.0 / 3.0)
+
+
+def test_states_that_are_passed_on_a_long_way_are_trained_for_less():
+    mlp, start = MLP((2, 8, 1)), Gaussian(10.0)
+    theta = mlp.initialise(np.random.default_rng(0))
+    walked = reestimate(mlp, start, single(mlp, 8.0), numbers(80), theta, selection=BOTH).history
+    walked = [entry for entry in walked if entry["event"] in ("start", "step")]
+    at = np.log([[*entry["prior_precision"], entry["noise_precision"]] for entry in walked])
+    far = np.abs(np.diff(at, axis=0)).max(axis=1) > 0.99 * LONGEST_STEP
+    n_iter = np.array([entry["n_iter"] for entry in walked[1:]])
+    assert max(n_iter[far]) == MACKAY.n_iter_far < max(n_iter[~far]) == MACKAY.n_iter
 
 
 def test_updates_that_keep_their_direction_are_lengthened():

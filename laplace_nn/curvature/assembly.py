@@ -11,6 +11,7 @@ A layer's bias is the weight of a constant input 1.
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
 from laplace_nn.network import MLP
 
@@ -28,7 +29,6 @@ __all__ = [
     "spread_sums",
 ]
 
-PANEL = 512  # columns of H that are multiplied at a time
 TILE = 128  # columns of H that are mirrored at a time
 
 
@@ -140,17 +140,9 @@ def add_pair(H: np.ndarray, mlp: MLP, first: int, second: int, pair: np.ndarray)
 
 
 def add_square(H: np.ndarray, F: np.ndarray) -> None:
-    """Add FᵀF of F (n, P) to the upper triangle of H, a panel of columns at a time."""
-    size = len(H)
-    width = min(PANEL, max(32, len(F) // 2))  # a panel's product is no larger than half of F
-    room = np.empty(width * size)
-    for start in range(0, size, width):
-        stop = min(start + width, size)
-        panel = F[:, start:stop].T  # (columns, n)
-        product = room[: (stop - start) * (size - start)].reshape(stop - start, size - start)
-        np.matmul(panel, panel.T, out=product[:, : stop - start])  # half the work, by symmetry
-        np.matmul(panel, F[:, stop:], out=product[:, stop - start :])
-        H[start:stop, start:] += product
+    """Add FᵀF of F (n, P) to the upper triangle of H (P, P), C-contiguous, in place."""
+    # To Fortran H is Hᵀ, whose lower triangle it writes.
+    dsyrk(1.0, F, beta=1.0, c=H.T, trans=1, lower=1, overwrite_c=1)
 
 
 def mirror(H: np.ndarray) -> np.ndarray:

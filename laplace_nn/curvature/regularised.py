@@ -9,9 +9,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import solve_triangular
 
-from laplace_nn.linalg import cholesky, inverse_from_factor
+from laplace_nn.linalg import (
+    cholesky,
+    half_solve,
+    inverse_from_factor,
+    invert_factor,
+    solve_from_factor,
+)
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.priors import GaussianPrior
 from laplace_nn.rows import DEFAULT_MEMORY_BUDGET
@@ -79,20 +85,17 @@ class WeightSpace:
     def half_solve(self, V: np.ndarray) -> np.ndarray:
         """L⁻¹ Λ^-½ V for V (P, S), so that VᵀA⁻¹V is its square."""
         root = 1.0 / np.sqrt(self.prior.precision)
-        return solve_triangular(self.factor, root[:, None] * V, lower=True, check_finite=False)
+        return half_solve(self.factor, root[:, None] * V)
 
     def solve(self, V: np.ndarray) -> np.ndarray:
         """A⁻¹ V for V (P,) or (P, S)."""
         root = (1.0 / np.sqrt(self.prior.precision)).reshape(-1, *[1] * (V.ndim - 1))
-        return root * cho_solve((self.factor, True), root * V, check_finite=False)
+        return root * solve_from_factor(self.factor, root * V)
 
     @cached_property
     def shrinkage(self) -> np.ndarray:
         """λ_i (A⁻¹)_ii of every weight, (P,): between 0 (data) and 1 (prior) where H ≥ 0."""
-        identity = np.eye(len(self.factor))
-        inverse = solve_triangular(
-            self.factor, identity, lower=True, overwrite_b=True, check_finite=False
-        )
+        inverse = invert_factor(self.factor)
         return np.einsum("ij,ij->j", inverse, inverse)
 
     def n_effective_params(self) -> np.ndarray:
@@ -166,7 +169,7 @@ class FunctionSpace:
         prior_part = V.T / precision  # (S, P)
         inner = self.jacobian.matvec(prior_part)  # (S, N, R)
         flat = inner.reshape(*inner.shape[:-2], -1).T
-        solved = cho_solve((self.factor, True), flat, check_finite=False).T
+        solved = solve_from_factor(self.factor, flat).T
         back = self.jacobian.rmatvec(solved.reshape(inner.shape))
         return (prior_part - self.scale * back / precision).T
 

@@ -60,6 +60,7 @@ class Activation:
 TANH_STEPS = 64.0  # to 1, of a grid of tanh: entry k is tanh(k / 64), also for negative k
 TANH_END = 20.0 * TANH_STEPS  # beyond 20 it is 1 in double precision
 TANH_GRID = np.tanh(np.fft.fftfreq(4096, 1.0 / 64.0))
+TO_INTEGER = 1.5 * 2.0**52  # a sum with it is rounded to an integer, which its last bits hold
 
 
 def _tanh(a: np.ndarray) -> np.ndarray:
@@ -68,12 +69,11 @@ def _tanh(a: np.ndarray) -> np.ndarray:
     # bit and right to 4e-16, and a tiny a keeps 14 digits of its own.
     t = a * TANH_STEPS
     np.clip(t, -TANH_END, TANH_END, out=t)
-    nearest = np.rint(t)
+    nearest = t + TO_INTEGER
+    index = nearest.view(np.int64) & (len(TANH_GRID) - 1)  # for a NaN any will do: t keeps it
+    nearest -= TO_INTEGER
     t -= nearest  # 64 d
-    with np.errstate(invalid="ignore"):  # for a NaN any entry will do: t keeps it
-        index = nearest.astype(np.int64)
-    index &= len(TANH_GRID) - 1
-    z = TANH_GRID[index]
+    z = TANH_GRID.take(index, mode="clip")
     squared = np.multiply(t, t, out=nearest)
     u = squared * (2.0 / 15.0 / TANH_STEPS**5)
     u -= 1.0 / 3.0 / TANH_STEPS**3

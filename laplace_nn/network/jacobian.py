@@ -115,14 +115,15 @@ class LayerwiseJacobian:
         )
 
     def dense(self) -> np.ndarray:
-        """The whole array, (N, R, P)."""
-        out = np.empty(self.shape)
-        n_rows, n_functionals, _ = self.shape
+        """The whole array, (N, R, P), in Fortran order of (N·R, P)."""
+        n_rows, n_functionals, n_params = self.shape
+        out = np.empty((n_params, n_rows, n_functionals))  # rows are longer than layers are wide
         for (weights, biases), shape, S, z in self._layers():
-            view = out[:, :, weights].reshape(n_rows, n_functionals, *shape)
-            np.multiply(S[..., None], z[:, None, None, :], out=view)  # (N, R, n_out, n_in)
-            out[:, :, biases] = S
-        return out
+            signals, inputs = np.ascontiguousarray(S.transpose(2, 0, 1)), np.ascontiguousarray(z.T)
+            view = out[weights].reshape(*shape, n_rows, n_functionals)
+            np.multiply(signals[:, None], inputs[:, :, None], out=view)  # (n_out, n_in, N, R)
+            out[biases] = signals
+        return out.transpose(1, 2, 0)
 
     def matvec(self, v: np.ndarray) -> np.ndarray:
         """J v for v (..., P), as (..., N, R)."""

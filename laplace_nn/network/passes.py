@@ -132,10 +132,10 @@ def vjp(mlp: MLP, theta: np.ndarray, tape: Tape, u: np.ndarray) -> np.ndarray:
     >>> vjp(mlp, np.array([2.0, 0.5]), tape, np.array([[1.0]]))
     array([3., 1.])
     """
-    layers = mlp.unpack(theta)
+    layers, ones = mlp.unpack(theta), np.ones(u.shape[-2])
     delta, gradients = u, []
     for index in range(mlp.n_layers - 1, -1, -1):
-        gradients.append((delta.swapaxes(-1, -2) @ tape.activations[index], delta.sum(axis=-2)))
+        gradients.append((delta.swapaxes(-1, -2) @ tape.activations[index], ones @ delta))
         if index > 0:
             W = layers[index][0]
             # BLAS is slow with the outer product that it is for one output.

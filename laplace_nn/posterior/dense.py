@@ -84,8 +84,8 @@ class DensePosterior(RegularisedPosterior):
         parts = []
         for block in in_blocks(jacobian, row_bytes=2 * 8 * n_params * n_outputs):
             half = self.regularised.half_solve(block.dense().reshape(-1, n_params).T)
-            half = half.T.reshape(-1, n_outputs, n_params)
-            parts.append(half @ half.mT)
+            half = half.reshape(n_params, -1, n_outputs)
+            parts.append(np.einsum("pnk,pnj->nkj", half, half))
         return np.concatenate(parts)
 
     def sample(self, n_samples: int, rng: np.random.Generator) -> np.ndarray:
