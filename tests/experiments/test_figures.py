@@ -76,8 +76,24 @@ def test_expected_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [1.0, 0.0]])
     # Bins of 0.9 (one of two right), 0.6 (right) and 1.0 (right).
     expected = (abs(1 - 1.8) + abs(1 - 0.6) + 0.0) / 4
-    found = uci_classification.expected_calibration_error(probabilities, np.array([0, 1, 1, 0]))
-    assert found == pytest.approx(expected, rel=1e-8)
+    gaps = uci_classification.calibration_gaps(probabilities, np.array([0, 1, 1, 0]))
+    assert uci_classification.expected_calibration_error(gaps, 4) == pytest.approx(expected)
+
+
+def test_pooled_calibration_error_is_that_of_all_rows():
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.ones(3), size=200)
+    column = (truth.cumsum(axis=1) < rng.uniform(size=(200, 1))).sum(axis=1)
+
+    def gaps(rows):
+        return uci_classification.calibration_gaps(truth[rows], column[rows])
+
+    parts = [slice(0, 50), slice(50, 80), slice(80, 200)]
+    rows = [{"gaps": gaps(part), "n_test": part.stop - part.start} for part in parts]
+    whole = uci_classification.expected_calibration_error(gaps(slice(None)), 200)
+    assert uci_classification.pooled(rows, "gaps") == pytest.approx(whole)
+    apart = [uci_classification.expected_calibration_error(r["gaps"], r["n_test"]) for r in rows]
+    assert whole < np.average(apart, weights=[50, 30, 120])
 
 
 def test_a_set_is_held_against_the_best_published_figure():
