@@ -71,7 +71,7 @@ SIDEWAYS = {
     "objective": {"curvature"},
     "projection": {"objective"},
     "descent": {"curvature", "objective", "projection"},
-    "training": {"objective", "descent"},
+    "training": {"curvature", "objective", "descent"},
     "evidence": {"posterior"},
     "evidence_spectrum": {"posterior", "evidence"},
     "selection": {"posterior", "leave_one_out"},

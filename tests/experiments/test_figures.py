@@ -1,5 +1,6 @@
 """The figures behind the claims: formulas by hand, samples as they are said to be drawn."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -94,6 +95,18 @@ def test_pooled_calibration_error_is_that_of_all_rows():
     assert uci_classification.pooled(rows, "gaps") == pytest.approx(whole)
     apart = [uci_classification.expected_calibration_error(r["gaps"], r["n_test"]) for r in rows]
     assert whole < np.average(apart, weights=[50, 30, 120])
+
+
+def test_calibration_is_held_against_that_of_the_map_network():
+    results = deepcopy(harness.stored(uci_classification))
+    assert uci_classification.check(results) == []
+    glass = results["sets"]["glass"]["splits"]
+    for row in glass:
+        row["map_gaps"] = [0.0] * uci_classification.N_BINS
+    (sentence,) = uci_classification.check(results)
+    assert sentence.startswith("glass: calibration error") and sentence.endswith("MAP's 0.0000")
+    del glass[uci_classification.ENOUGH_SPLITS - 1 :]  # too few rows to tell
+    assert uci_classification.check(results) == []
 
 
 def test_a_set_is_held_against_the_best_published_figure():
