@@ -47,7 +47,7 @@ Fit = Callable[[np.ndarray, np.ndarray, int, Hidden], Callable[..., np.ndarray]]
 
 @dataclass(frozen=True)
 class Config:
-    """Which sets, and how many of their splits."""
+    """Which sets, and how many of their splits at most."""
 
     sets: tuple[str, ...] = (*REGRESSION_SETS, *CLASSIFICATION_SETS)
     splits: int = 2

@@ -10,7 +10,7 @@ from scipy.linalg.blas import dsyrk
 
 from laplace_nn.curvature.base import Curvature, PositivePart, require
 from laplace_nn.curvature.ggn import GGN
-from laplace_nn.linalg import cholesky
+from laplace_nn.linalg import cholesky, invert_factor
 from laplace_nn.network import LayerwiseJacobian
 from laplace_nn.posterior.base import GaussianPosterior, in_blocks
 from laplace_nn.priors import GaussianPrior
@@ -217,5 +217,5 @@ def _minus_square(S: np.ndarray, half: np.ndarray) -> np.ndarray:
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Of a symmetric positive definite matrix, symmetric to the bit."""
     root = cholesky(matrix, "The whitened covariance")
-    half = solve_triangular(root, np.eye(len(matrix)), lower=True, check_finite=False)
+    half = invert_factor(root)
     return half.T @ half

@@ -109,6 +109,18 @@ def test_calibration_is_held_against_that_of_the_map_network():
     assert uci_classification.check(results) == []
 
 
+def test_no_further_split_is_begun_once_a_set_has_had_its_seconds(monkeypatch):
+    monkeypatch.setattr(side_by_side, "ENOUGH_SECONDS", 0.0)
+    begun = []
+    monkeypatch.setattr(
+        side_by_side, "side_by_side", lambda data, split, hidden: begun.append(split.number) or []
+    )
+    for asked, made in ((2, 2), (5, side_by_side.LEAST_SPLITS)):
+        begun.clear()
+        side_by_side.run(side_by_side.Config(sets=("yacht",), splits=asked))
+        assert len(begun) == made
+
+
 def test_a_set_is_held_against_the_best_published_figure():
     summary = {"n_splits": 2, "nll": {"mean": 0.95, "standard_error": 0.03}}
     results = {"sets": {"glass": {"set": "glass", "summary": summary}}}
